@@ -1,0 +1,39 @@
+# What the README and .ci/run call. Every target does its own set-up.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ENGINE := $(shell find engine/src -name '*.rs' 2>/dev/null) engine/Cargo.toml engine/Cargo.lock
+
+.PHONY: install run test lint bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml $(ENGINE)
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"Python 3.11 or 3.12 is needed for the embedded Triton server, {v[0]}.{v[1]} was found: make PYTHON=python3.11 install")'
+	@command -v cargo >/dev/null || { echo "cargo is needed to build the load engine: install the Rust toolchain (1.83 or newer)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	@touch $@
+
+run: install
+	$(BIN)/scenario run efficientnet.yaml --target cpu
+
+# Unit tests first: they fail fast. Coverage is of both together.
+test: install
+	cd engine && cargo test --locked --release --quiet
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd engine && cargo fmt --check && cargo clippy --locked --release --all-targets -- -D warnings
+
+bench: install
+	$(BIN)/python benchmarks/engine_grpc.py
+
+clean:
+	rm -rf $(VENV) engine/target build dist *.egg-info

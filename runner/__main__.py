@@ -1,0 +1,5 @@
+"""`python -m runner` is `scenario`."""
+
+from runner.cli import main
+
+main()

@@ -1,0 +1,137 @@
+"""What is kept of a measurement: plain frozen records, raw counts apart from judgement.
+
+Latencies are milliseconds and rates per second, with the unit in the name. Absent is None, never NaN or -1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TrialState = Literal["ok", "invalid", "failed", "interrupted"]
+"""ok: every check held · invalid: measured, but a flag forbids using it · failed: no measurement · interrupted."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its confidence interval; `low`/`high` are None where the data support no such bound."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """x at rank ceil(q n) of the merged histogram; `high` None means that n_eff supports only a lower bound."""
+
+    q: float
+    """Percent, for example 99.0."""
+    estimate: Estimate
+    """Milliseconds."""
+    n_eff: float
+    """Effective sample size after autocorrelation."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One check that found something; `code` is from the closed vocabulary in `runner.measure.flags`."""
+
+    code: str
+    value: float | None
+    limit: float | None
+    consequence: Literal["invalidates", "informs"]
+    message: str
+    """One sentence: what was seen and what to do."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Requests over the whole trial, warm-up and drain included; sent = ok + failed + unfinished."""
+
+    sent: int
+    ok: int
+    failed: dict[str, int]
+    """By failure code."""
+    dropped: int
+    unfinished: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The measured window in numbers; throughput counts completions in the half-open window [start, end)."""
+
+    warmup_s: float
+    window_s: float
+    completions: int
+    """Successful requests that completed in the window."""
+    failures: int
+    """Failed requests in the window."""
+    requests_per_s: Estimate
+    inferences_per_s: Estimate
+    """Requests times batch."""
+    latency_mean_ms: Estimate
+    latency_max_ms: float
+    percentiles: tuple[Percentile, ...]
+    in_flight_mean: float
+    """Time average of requests in flight."""
+    littles_law_error: float
+    """|N - X R| / N."""
+    send_lag_p99_ms: float
+    client_cpu_us_per_request: float
+    client_cpu_fraction: float
+    """CPU seconds of the engine's threads per second and thread."""
+    steady: bool
+    precision_met: bool
+    stop_reason: str
+
+
+@dataclass(frozen=True)
+class ModelStatistics:
+    """Difference of one model's server-side counters around the trial; times are sums in nanoseconds."""
+
+    model: str
+    version: str
+    success_count: int
+    failure_count: int
+    inference_count: int
+    execution_count: int
+    queue_ns: int
+    compute_input_ns: int
+    compute_infer_ns: int
+    compute_output_ns: int
+    success_ns: int
+    """End-to-end time inside the server of successful requests."""
+    cache_hit_count: int = 0
+    cache_miss_count: int = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One measurement of one case; what the journal keeps, one line each."""
+
+    case_id: str
+    parameters: dict[str, Any]
+    """Address -> value of the point."""
+    model: str
+    protocol: str
+    batch: int
+    load: dict[str, Any]
+    """The load of this point as in the scenario, for example {"kind": "concurrency", "concurrency": 16}."""
+    state: TrialState
+    started_utc: str
+    """RFC 3339."""
+    elapsed_s: float
+    counts: Counts | None = None
+    summary: Summary | None = None
+    server: tuple[ModelStatistics, ...] = ()
+    """The called model first, composing models in pipeline order."""
+    flags: tuple[Flag, ...] = ()
+    failure: str | None = None
+    """Why there is no measurement (state `failed`)."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """First message seen for each failure code."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Facts that belong to every number, for example {"weights": "random"}."""
+    histograms: dict[str, str] = field(default_factory=dict)
+    """latency, service, send_lag of the window: HdrHistogram V2, compressed, base64."""

@@ -1,0 +1,75 @@
+"""Where a service runs: every runtime is a context manager that leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from runner.services.base import Endpoint
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a preflight: what was looked at, what was found, what mends it."""
+
+    check: str
+    level: Literal["ok", "warn", "fail"]
+    detail: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSpec:
+    """One server configuration."""
+
+    repository: Path
+    load: tuple[str, ...]
+    """Models to load explicitly; their dependents come with them."""
+    canary: str
+    """Model that must answer its readiness probe before the server counts as up."""
+    run_id: str
+    """Goes into process and shared-memory names, so that a later run knows what a dead one left."""
+    log: Path
+    """Where the server's output goes; appended to."""
+    flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    ready_timeout_s: float = 120.0
+
+
+class RunningServer(Protocol):
+    """A server that is up."""
+
+    endpoint: Endpoint
+
+    def check(self) -> None:
+        """Raise `ServiceError` with the exit status and the last log lines if the server is gone."""
+        ...
+
+    def log_tail(self, lines: int = 20) -> Sequence[str]: ...
+
+    def facts(self) -> dict[str, str]:
+        """Versions and identifiers for the manifest."""
+        ...
+
+
+class Runtime(Protocol):
+    """Starts servers. Contract suite: `tests/contracts/runtime.py`."""
+
+    def preflight(self) -> Sequence[Finding]:
+        """Look without starting anything."""
+        ...
+
+    def start(self, spec: ServerSpec) -> AbstractContextManager[RunningServer]:
+        """Start, wait until the canary model is ready, and stop on leaving whatever happens.
+
+        Raises:
+            RigError: the machine lacks something (preflight failed, port taken).
+            ServiceError: the server ended or was not ready in time; carries its last log lines.
+        """
+        ...
+
+    def sweep(self) -> Sequence[str]:
+        """Remove what runs that died left behind (processes, shared memory); say what was removed."""
+        ...

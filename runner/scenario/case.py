@@ -1,0 +1,24 @@
+"""A case: one point of the matrix, ready to be measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.scenario.schema import Scenario
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point: the parameters that the axes gave it and the scenario resolved with them."""
+
+    id: str
+    """Short and stable, for example `b8-c16-1a2b3c4d`: readable parameters, then a hash over all of them."""
+    parameters: dict[str, Any]
+    """Address -> value, in the order of the axes."""
+    scenario: Scenario
+    """Everything resolved for this point; only `${setup.…}` and `${run.dir}` remain symbolic."""
+    server_key: str
+    """Equal for cases that can share one running server (same setup, repository, server and launch)."""
+    skipped: str | None = None
+    """Why the matrix leaves it out, or None."""

@@ -1,0 +1,80 @@
+"""How to talk to an inference service: what every service offers to measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runner.results.records import ModelStatistics
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Addresses of a running service, each host:port."""
+
+    http: str
+    grpc: str
+    metrics: str | None = None
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model; `shape` is that of one item (no batch dimension), -1 where it is open."""
+
+    name: str
+    datatype: str
+    """KServe name: UINT8, FP32, BYTES, …"""
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a service says of a model."""
+
+    name: str
+    version: str
+    platform: str
+    max_batch_size: int
+    """0 where the model has no batch dimension."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    composing_models: tuple[str, ...] = ()
+    """Steps of an ensemble in pipeline order, nested ensembles resolved."""
+
+
+Tensors = Mapping[str, npt.NDArray[np.generic]]
+"""Tensor name -> array with its batch dimension where the model has one."""
+
+
+class Service(Protocol):
+    """Talks to one endpoint. Contract suite: `tests/contracts/service.py`.
+
+    Every method raises `ServiceError` when the service refuses or does not answer in time.
+    """
+
+    grpc_method: str
+    """Path of the unary method that `encode` makes messages for."""
+
+    def ready(self, model: str) -> bool:
+        """True when the model can be called now; False, not an error, while the server is still coming up."""
+        ...
+
+    def metadata(self, model: str) -> ModelMetadata: ...
+
+    def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
+        """Counters since the server started, in the order asked for."""
+        ...
+
+    def encode(self, model: str, inputs: Tensors) -> bytes:
+        """One request message, ready to send any number of times."""
+        ...
+
+    def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:
+        """One real inference, for canaries and validation; never used for load."""
+        ...
+
+    def close(self) -> None: ...
