@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,15 +12,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_scenario", "run_scenario"]
 
+_LAZY = {"load_scenario": "runner.scenario.loading", "run_scenario": "runner.workflow"}
+
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `scenario --version` does not pay for pydantic."""
-    if name == "load_scenario":
-        from runner.scenario.loading import load_scenario
-
-        return load_scenario
-    if name == "run_scenario":
-        from runner.workflow import run_scenario
-
-        return run_scenario
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
