@@ -1,0 +1,88 @@
+"""combined.csv: the columns of the DALI EfficientNet benchmark, so that existing notebooks read our results.
+
+Times are whole microseconds. The stage columns are sums over the composing models per request, and the network column
+is what remains of the average latency, so that a row adds up: the reference shows an ensemble's queue as 0 and hides
+the stages' queue time in the network column. Unknown cells are empty: requests are encoded before the load starts, so
+there is no client send or receive time to tell from the network, and GPUs are not sampled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.report.tabular import csv_bytes
+from runner.results.histogram import Histogram
+from runner.results.metrics import STAGES, composing, find_percentile, per_request_us
+from runner.results.records import Trial
+from runner.results.run import Point, Run
+
+PERCENTILES = (50, 90, 95, 99)
+
+COLUMNS: dict[str, str] = {
+    "": "row number",
+    "Batch size": "inferences per request",
+    "Concurrency": "requests in flight; empty for other kinds of load",
+    "Inferences/Second": "inferences_per_s to six digits",
+    "Client Send": "always empty: requests are encoded before the load starts",
+    "Network+Server Send/Recv": "Avg latency - the four server columns, at least 0",
+    "Server Queue": "server_queue_us",
+    "Server Compute Input": "server_compute_input_us",
+    "Server Compute Infer": "server_compute_infer_us",
+    "Server Compute Output": "server_compute_output_us",
+    "Client Recv": "always empty, as Client Send",
+    **{f"p{q} latency": f"latency_p{q}_ms * 1000; from the histogram where p{q} is not reported" for q in PERCENTILES},
+    "Avg latency": "latency_mean_ms * 1000",
+    "request/response": "always empty, as Client Send",
+    "response wait": "always empty, as Client Send",
+    "Avg GPU Utilization": "always empty: GPUs are not sampled",
+    "Avg GPU Power Usage": "always empty: GPUs are not sampled",
+    "Max GPU Memory Usage": "always empty: GPUs are not sampled",
+    "Total GPU Memory": "always empty: GPUs are not sampled",
+}
+"""Column -> where its value comes from, in terms of points.csv."""
+
+_SERVER_COLUMNS = ("Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output")
+
+
+def combined_csv(run: Run) -> bytes:
+    """One line per point in matrix order; a point without a measurement has its batch and concurrency only."""
+    rows = ({"": number, **_row(point)} for number, point in enumerate(run.points()))
+    return csv_bytes(list(COLUMNS), rows, line_end="\n")
+
+
+def percentile_ms(trial: Trial, q: float) -> float | None:
+    """A latency percentile, as reported or else from the stored histogram."""
+    found = find_percentile(trial, q)
+    if found is not None:
+        return found.estimate.value
+    stored = trial.histograms.get("latency")
+    histogram = Histogram.from_hdr_v2(stored) if stored else Histogram.empty()
+    return histogram.quantile(q / 100) / 1e6 if histogram.count else None
+
+
+def _row(point: Point) -> dict[str, Any]:
+    row: dict[str, Any] = {"Batch size": point.case.batch, "Concurrency": point.case.load.get("concurrency")}
+    trial = point.trial
+    if trial is None or trial.summary is None:
+        return row
+    average = round(trial.summary.latency_mean_ms.value * 1000)
+    stages = _server_us(trial)
+    row |= stages
+    if stages:
+        row["Network+Server Send/Recv"] = max(0, average - sum(stages.values()))
+    row |= {f"p{q} latency": _us(percentile_ms(trial, q)) for q in PERCENTILES}
+    return row | {"Inferences/Second": _rate(trial.summary.inferences_per_s.value), "Avg latency": average}
+
+
+def _server_us(trial: Trial) -> dict[str, int]:
+    means = [per_request_us(trial, sum(of(model) for model in composing(trial))) for _, of in STAGES]
+    return {name: round(mean) for name, mean in zip(_SERVER_COLUMNS, means, strict=True) if mean is not None}
+
+
+def _us(milliseconds: float | None) -> int | None:
+    return None if milliseconds is None else round(milliseconds * 1000)
+
+
+def _rate(value: float) -> str:
+    text = f"{value:.6g}"
+    return text if "e" not in text else f"{value:.0f}"

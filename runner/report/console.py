@@ -1,0 +1,286 @@
+"""The table at the end of a run: what people look at first, in a hundred columns."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runner.report.combined import percentile_ms
+from runner.report.points import addresses, composing_models
+from runner.results.metrics import find_percentile, percentile_name
+from runner.results.records import Estimate, Percentile, Summary, Trial
+from runner.results.run import Point, Run
+from runner.results.stages import compute_shares
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PERCENTILES = (50.0, 95.0, 99.0)
+ABSENT = "-"
+_HAVE_COLUMNS = {"workload.batch", "load.concurrency"}
+_STATE_STYLE = {"invalid": "yellow", "failed": "red", "interrupted": "red", "skipped": "dim", "missing": "dim"}
+
+
+def console_table(run: Run, width: int = 100, color: bool = False) -> str:
+    """The points of a run as a table with footnotes, at most `width` columns wide; escape codes only with `color`.
+
+    Where the width is too small columns are left out; a number is never cut.
+    """
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        highlight=False,
+        emoji=False,
+        markup=False,
+        legacy_windows=False,
+    )
+    notes = Notes()
+    table, shares = _fitting(run, notes, console)
+    console.print(_title(run), style="bold")
+    console.print(table, width=max(width, _least_width(table, console)), crop=False)
+    for line in (*notes.lines(), *_closing(run, shares)):
+        console.print(line)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+@dataclass
+class Notes:
+    """Footnotes: a letter for each kind of remark, in order of appearance."""
+
+    _texts: dict[str, str] = field(default_factory=dict)
+    _uses: Counter[str] = field(default_factory=Counter)
+
+    def mark(self, code: str, text: str) -> str:
+        """The letter for `code`; the first text that comes with it is the one shown."""
+        self._texts.setdefault(code, text)
+        self._uses[code] += 1
+        return _letter(list(self._texts).index(code))
+
+    def clear(self) -> None:
+        """Forget every remark."""
+        self._texts.clear()
+        self._uses.clear()
+
+    def lines(self) -> list[str]:
+        """One line per letter."""
+        return [
+            f"{_letter(index)}  {code}: {text.rstrip('.')}{_others(self._uses[code] - 1)}"
+            for index, (code, text) in enumerate(self._texts.items())
+        ]
+
+
+def _letter(index: int) -> str:
+    return chr(ord("a") + index) if index < 26 else f"n{index}"
+
+
+def _others(count: int) -> str:
+    return f" (and {count} more point{'s' if count > 1 else ''})" if count else ""
+
+
+Column = tuple[str, Callable[[Point], str]]
+"""Header and cell."""
+
+
+def _fitting(run: Run, notes: Notes, console: Console) -> tuple[Table, bool]:
+    """The most telling table that fits, and whether it has the stages."""
+    interval, remarks = ("±", _half_width), ("notes", lambda point: _remarks(point, notes))
+    wide, short = _stages(run, MAX_MODEL_NAME), _stages(run, MIN_MODEL_NAME)
+    for throughput, stages in (([interval], wide), ([interval], short), ([], short), ([interval], []), ([], [])):
+        notes.clear()
+        table = _table(run, [*_places(run), *_numbers(throughput), *stages, remarks])
+        if _least_width(table, console) <= console.width:
+            break
+    return table, bool(stages)
+
+
+def _least_width(table: Table, console: Console) -> int:
+    unlimited = console.options.update(width=100_000)
+    return console.measure(table, options=unlimited).minimum
+
+
+def _table(run: Run, columns: Sequence[Column]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    points = run.points()
+    cells = [[cell(point) for _, cell in columns] for point in points]
+    folded = len(_varied(run))
+    for index, (header, _) in enumerate(columns):
+        widest = max((len(row[index]) for row in cells), default=0)
+        if index < folded:
+            table.add_column(header, overflow="fold")
+        else:
+            last = index == len(columns) - 1
+            table.add_column(
+                header, justify="left" if last else "right", no_wrap=True, min_width=max(widest, len(header))
+            )
+    for point, row in zip(points, cells, strict=True):
+        table.add_row(*row, style=_STATE_STYLE.get(point.state))
+    return table
+
+
+def _varied(run: Run) -> list[str]:
+    return [address for address in addresses(run) if address not in _HAVE_COLUMNS]
+
+
+def _places(run: Run) -> list[Column]:
+    """What tells the points apart."""
+    return [
+        *((address.rsplit(".", 1)[-1], _parameter(address)) for address in _varied(run)),
+        ("batch", lambda point: str(point.case.batch)),
+        ("conc.", lambda point: _plain(point.case.load.get("concurrency"))),
+    ]
+
+
+def _parameter(address: str) -> Callable[[Point], str]:
+    return lambda point: _plain(point.case.parameters.get(address))
+
+
+def _numbers(after_throughput: Sequence[Column]) -> list[Column]:
+    return [
+        ("infer/s", _throughput),
+        *after_throughput,
+        *((f"{percentile_name(q)} ms", _percentile(q)) for q in PERCENTILES),
+    ]
+
+
+MAX_SHARE_COLUMNS = 3
+MAX_MODEL_NAME, MIN_MODEL_NAME = 14, 6
+
+
+def _stages(run: Run, name_length: int) -> list[Column]:
+    """Share of each composing model, or of the two largest where there are many."""
+    models = composing_models(run)
+    if len(models) < 2:
+        return []
+    if len(models) > MAX_SHARE_COLUMNS:
+        return [("compute", _largest_shares(name_length))]
+    return [(f"{_shortened(model, name_length)} %", _share(model)) for model in models]
+
+
+def _share(model: str) -> Callable[[Point], str]:
+    def cell(point: Point) -> str:
+        shares = compute_shares(point.trial.server) if point.trial else {}
+        return f"{100 * shares[model]:.0f}" if model in shares else ABSENT
+
+    return cell
+
+
+def _largest_shares(name_length: int) -> Callable[[Point], str]:
+    def cell(point: Point) -> str:
+        shares = compute_shares(point.trial.server) if point.trial else {}
+        largest = sorted(shares.items(), key=lambda item: -item[1])[:2]
+        return ", ".join(f"{_shortened(model, name_length)} {value:.0%}" for model, value in largest) or ABSENT
+
+    return cell
+
+
+def _shortened(name: str, length: int) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def _summary(point: Point) -> Summary | None:
+    return point.trial.summary if point.trial else None
+
+
+def _throughput(point: Point) -> str:
+    summary = _summary(point)
+    return _number(summary.inferences_per_s.value) if summary else ABSENT
+
+
+def _half_width(point: Point) -> str:
+    summary = _summary(point)
+    estimate = summary.inferences_per_s if summary else Estimate(0.0)
+    if estimate.low is None or estimate.high is None or not estimate.value:
+        return ""
+    return f"{(estimate.high - estimate.low) / 2 / estimate.value:.1%}"
+
+
+def _percentile(q: float) -> Callable[[Point], str]:
+    def cell(point: Point) -> str:
+        found = find_percentile(point.trial, q) if point.trial else None
+        if found is not None and found.estimate.high is None:
+            low = found.estimate.low
+            return f"~{_number(found.estimate.value)}" if low is None else f"≥{_number(low)}"
+        value = percentile_ms(point.trial, q) if point.trial and point.trial.summary else None
+        return ABSENT if value is None else _number(value)
+
+    return cell
+
+
+def _remarks(point: Point, notes: Notes) -> str:
+    flags = point.trial.flags if point.trial else ()
+    marks = [notes.mark(flag.code, flag.message) for flag in flags]
+    if point.state not in ("ok", "invalid"):
+        marks.insert(0, notes.mark(point.state, point.reason or "no reason was recorded"))
+    words = [point.state] if point.state != "ok" else []
+    return " ".join([*words, *sorted(marks)])
+
+
+def _title(run: Run) -> str:
+    manifest = run.manifest
+    target = f", target {manifest.target}" if manifest.target else ""
+    states = Counter(point.state for point in run.points())
+    count = len(run.cases)
+    summary = f" ({', '.join(f'{number} {state}' for state, number in states.items())})" if states else ""
+    return f"{manifest.scenario.name}{target}: {count} point{'' if count == 1 else 's'}{summary}"
+
+
+def _closing(run: Run, shares: bool) -> Iterable[str]:
+    bounds = [found.estimate for trial in run.trials.values() for found in _bounded(trial)]
+    if any(estimate.low is not None for estimate in bounds):
+        yield "≥  too few independent requests for an upper bound: the percentile is at least this"
+    if any(estimate.low is None for estimate in bounds):
+        yield "~  too few independent requests for any bound"
+    if shares:
+        yield "%  share of the server's compute time, queues not counted"
+    if labels := _common_labels(run):
+        yield f"labels: {', '.join(f'{key}: {value}' for key, value in labels.items())}"
+    for event in run.resumed:
+        if event.environment_changes:
+            yield f"resumed {event.utc} in a changed environment: {'; '.join(event.environment_changes)}"
+    if run.torn:
+        yield f"journal: {run.torn}"
+
+
+def _common_labels(run: Run) -> dict[str, str]:
+    """Facts that hold for every point and that a person can read; digests are in the tables."""
+    trials = list(run.trials.values())
+    shared = (
+        {key: value for key, value in trials[0].labels.items() if _everywhere(key, value, trials)} if trials else {}
+    )
+    return {key: value for key, value in {**run.manifest.labels, **shared}.items() if len(value) <= MAX_LABEL}
+
+
+def _everywhere(key: str, value: str, trials: Iterable[Trial]) -> bool:
+    return all(trial.labels.get(key) == value for trial in trials)
+
+
+MAX_LABEL = 40
+
+
+def _bounded(trial: Trial) -> list[Percentile]:
+    found = [find_percentile(trial, q) for q in PERCENTILES]
+    return [percentile for percentile in found if percentile is not None and percentile.estimate.high is None]
+
+
+def _number(value: float) -> str:
+    """Three or four digits, as much as the measurement can tell."""
+    magnitude = abs(value)
+    digits = 0 if magnitude >= 1000 else 1 if magnitude >= 100 else 2 if magnitude >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def _plain(value: Any) -> str:
+    return ABSENT if value is None else str(value)

@@ -1,0 +1,175 @@
+"""points.csv and points.json: one row per point of the matrix, measured or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runner.report.stages import stage_rows
+from runner.report.tabular import csv_bytes, json_bytes
+from runner.results.codec import encode
+from runner.results.journal import SCHEMA
+from runner.results.metrics import (
+    CLIENT,
+    COUNTS,
+    LATENCY,
+    SERVER,
+    THROUGHPUT,
+    WINDOW,
+    Cell,
+    Metric,
+    composing,
+    compute_share,
+    percentile,
+)
+from runner.results.run import Point, Run
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that identifies or explains a point rather than measures it."""
+
+    key: str
+    unit: str
+    meaning: str
+    cell: Callable[[Point], Cell]
+
+
+IDENTITY: tuple[Column, ...] = (
+    Column("case_id", "", "name of the point: readable parameters, then a hash over all", lambda p: p.case.case_id),
+    Column("state", "", "ok, invalid, failed, interrupted, skipped or missing", lambda p: p.state),
+    Column("reason", "", "why the state is not ok", lambda p: p.reason),
+    Column("model", "", "model that was called", lambda p: p.case.model),
+    Column("protocol", "", "transport of the requests", lambda p: p.case.protocol),
+    Column("batch", "inferences", "inferences per request", lambda p: p.case.batch),
+    Column("load", "", "kind of load, see the scenario reference", lambda p: p.case.load.get("kind")),
+    Column("concurrency", "requests", "requests kept in flight", lambda p: p.case.load.get("concurrency")),
+)
+"""Before the parameters, which are columns named by their addresses."""
+
+EXPLANATION: tuple[Column, ...] = (
+    Column("started_utc", "", "start of the trial, RFC 3339", lambda p: p.trial.started_utc if p.trial else None),
+    Column("elapsed_s", "s", "duration of the trial", lambda p: p.trial.elapsed_s if p.trial else None),
+    Column(
+        "failed_by_code",
+        "requests",
+        "failed requests by code, `code=count` joined by `;`",
+        lambda p: _joined(p.trial.counts.failed) if p.trial and p.trial.counts else None,
+    ),
+    Column(
+        "flags",
+        "",
+        "codes of the checks that found something, joined by `;`",
+        lambda p: ";".join(flag.code for flag in p.trial.flags) if p.trial else None,
+    ),
+    Column(
+        "labels",
+        "",
+        "facts that belong to every number, `key=value` joined by `;`",
+        lambda p: _joined(p.trial.labels) if p.trial else None,
+    ),
+)
+"""After the metrics."""
+
+
+def points_csv(run: Run) -> bytes:
+    """One line per point: what it is, what was measured with which interval, what the checks say."""
+    metrics = point_metrics(run)
+    columns = [
+        *(column.key for column in IDENTITY),
+        *addresses(run),
+        *(name for metric in metrics for name in metric.columns),
+        *(column.key for column in EXPLANATION),
+    ]
+    rows = ({**point.case.parameters, **_cells(point, metrics, EXPLANATION)} for point in run.points())
+    return csv_bytes(columns, rows)
+
+
+def points_json(run: Run) -> bytes:
+    """The same rows with types: parameters by address, flags with their values and sentences, stages per model."""
+    metrics = point_metrics(run)
+    return json_bytes(
+        {
+            "schema": SCHEMA,
+            "run": _run_facts(run),
+            "columns": {
+                metric.key: {"unit": metric.unit, "formula": metric.formula, "direction": metric.direction}
+                for metric in metrics
+            },
+            "points": [_json_point(point, metrics) for point in run.points()],
+        }
+    )
+
+
+def point_metrics(run: Run) -> tuple[Metric, ...]:
+    """The metrics of this run's points: the fixed ones, its percentiles, and a share for each composing model."""
+    return (
+        *COUNTS,
+        *WINDOW,
+        *THROUGHPUT,
+        *LATENCY,
+        *(metric for q in reported_percentiles(run) for metric in percentile(q)),
+        *CLIENT,
+        *SERVER,
+        *(compute_share(model) for model in composing_models(run)),
+    )
+
+
+def reported_percentiles(run: Run) -> tuple[float, ...]:
+    """Every percentile that some trial reports, ascending."""
+    summaries = (trial.summary for trial in run.trials.values() if trial.summary)
+    return tuple(sorted({p.q for summary in summaries for p in summary.percentiles}))
+
+
+def composing_models(run: Run) -> tuple[str, ...]:
+    """The models that do the work in some trial, in pipeline order."""
+    return _unique(statistics.model for point in run.points() if point.trial for statistics in composing(point.trial))
+
+
+def addresses(run: Run) -> tuple[str, ...]:
+    """The addresses that the matrix varies, in the order of its axes."""
+    return _unique(address for case in run.cases for address in case.parameters)
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _cells(point: Point, metrics: Iterable[Metric], explanation: Iterable[Column]) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {column.key: column.cell(point) for column in IDENTITY}
+    for metric in metrics:
+        cells |= metric.cells(point.trial)
+    return cells | {column.key: column.cell(point) for column in explanation}
+
+
+def _json_point(point: Point, metrics: Iterable[Metric]) -> dict[str, Any]:
+    trial = point.trial
+    cells: dict[str, Any] = _cells(point, metrics, EXPLANATION[:2])
+    return {
+        **cells,
+        "load": encode(point.case.load),
+        "parameters": encode(point.case.parameters),
+        "failed_by_code": dict(trial.counts.failed) if trial and trial.counts else {},
+        "errors": dict(trial.errors) if trial else {},
+        "flags": [asdict(flag) for flag in trial.flags] if trial else [],
+        "labels": dict(trial.labels) if trial else {},
+        "stages": stage_rows(point),
+    }
+
+
+def _run_facts(run: Run) -> dict[str, Any]:
+    manifest = run.manifest
+    return {
+        "id": manifest.run_id,
+        "scenario": manifest.scenario.name,
+        "scenario_digest": manifest.scenario.digest,
+        "tool_version": manifest.tool_version,
+        "target": manifest.target,
+        "started_utc": manifest.started_utc,
+        "labels": dict(manifest.labels),
+    }
+
+
+def _joined(facts: dict[str, Any]) -> str:
+    return ";".join(f"{key}={value}" for key, value in facts.items())

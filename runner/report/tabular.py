@@ -1,0 +1,42 @@
+"""Cells and rows as CSV that spreadsheets, pandas and RFC 4180 readers agree on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], line_end: str = "\r\n") -> bytes:
+    """A header and one line per row, UTF-8; a column that a row lacks is an empty cell."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator=line_end)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([cell_text(row.get(column)) for column in columns])
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def cell_text(value: Any) -> str:
+    """One cell: numbers in full precision, true/false, nothing for None, JSON for lists and maps.
+
+    Text that a spreadsheet would run as a formula gets a leading apostrophe: messages come from servers.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def json_bytes(value: Any) -> bytes:
+    """Strict JSON: no NaN, stable order, a newline at the end."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"

@@ -1,0 +1,43 @@
+"""Puts every report of a run on disk; all of it can be made again from the journal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from runner.report.combined import combined_csv
+from runner.report.histograms import SUFFIX, histogram_log
+from runner.report.points import points_csv, points_json
+from runner.report.stages import stages_csv
+from runner.results.directory import RunDirectory, refresh_artefacts
+from runner.results.files import make_folder, write_atomic
+from runner.results.run import Run, load_run
+
+
+def write_reports(path: Path, formats: Sequence[str] = ("csv", "json")) -> list[Path]:
+    """Write the reports of the run in `path`, each file replaced at once; returns them without the histograms."""
+    run = load_run(path)
+    directory = RunDirectory(path)
+    written = [write_atomic(path / name, data) for name, data in _tables(run, formats)]
+    make_folder(directory.histograms)
+    for case_id, trial in run.trials.items():
+        if trial.histograms:
+            write_atomic(directory.histograms / f"{safe_name(case_id)}{SUFFIX}", histogram_log(trial))
+    if run.manifest.artefacts:
+        refresh_artefacts(directory)
+    return written
+
+
+def safe_name(case_id: str) -> str:
+    """A case id as a file name."""
+    return re.sub(r"[^A-Za-z0-9._+=-]", "_", case_id).lstrip(".") or "_"
+
+
+def _tables(run: Run, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    if "csv" in formats:
+        yield "points.csv", points_csv(run)
+        yield "stages.csv", stages_csv(run)
+        yield "combined.csv", combined_csv(run)
+    if "json" in formats:
+        yield "points.json", points_json(run)

@@ -1,0 +1,334 @@
+"""The run directory: where a run keeps everything, written so that a kill at any moment loses at most one point."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from runner import __version__
+from runner.errors import RigError, RunnerError, UsageError
+from runner.locks import LockedError, describe, holder, is_locked, locked
+from runner.results.codec import encode
+from runner.results.environment import VOLATILE
+from runner.results.files import disk, make_folder, sha256_of, sweep_temporaries, sync_folder, write_atomic
+from runner.results.journal import SCHEMA, JournalWriter, read_journal
+from runner.results.manifest import Manifest, ScenarioRecord, artefacts_in, changed, read_manifest
+from runner.results.records import Trial
+from runner.results.run import MEASURED, PlannedCase, Resumed, Run, RunFinished, RunStarted, Skipped, load_run
+
+if TYPE_CHECKING:
+    from runner.scenario.case import Case
+
+LOCK = ".owner"
+_SHOWN_CHANGES = 5
+
+
+def digest_of(resolved: str) -> str:
+    """What identifies a scenario with everything resolved: two runs may share results only if this is equal."""
+    return hashlib.sha256(resolved.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def utc(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run and what can be asked of it without owning it; `writer` owns it."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, base: Path, scenario_name: str, digest: str, started: datetime, source: Path | None = None
+    ) -> RunDirectory:
+        """Make `base/<utc>-<name>-<hash8>/` with a first manifest; a second one in the same second gets a number.
+
+        `source` is the scenario file as the user wrote it; its digest is recorded.
+        """
+        make_folder(base)
+        stem = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{scenario_name}-{digest[:8]}"
+        directory = cls(_claim(base, stem))
+        for folder in (directory.logs, directory.histograms):
+            make_folder(folder)
+        file_sha256 = sha256_of(source) if source is not None else None
+        scenario = ScenarioRecord(scenario_name, digest, str(source) if source else None, file_sha256)
+        Manifest(SCHEMA, directory.name, __version__, utc(started), scenario).write(directory.manifest_path)
+        return directory
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """The run in `path`, which must be one."""
+        directory = cls(path)
+        if not directory.journal_path.is_file() or not directory.manifest_path.is_file():
+            raise UsageError(
+                f"{path} is not a run directory: expected journal.jsonl and manifest.json in it",
+                hint="run directories are made by `scenario run`, in runs/ unless --output-dir says otherwise",
+            )
+        return directory
+
+    @property
+    def name(self) -> str:
+        """The run id."""
+        return self.path.name
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def resolved_path(self) -> Path:
+        return self.path / "resolved.yaml"
+
+    @property
+    def journal_path(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """Server and setup logs."""
+        return self.path / "logs"
+
+    @property
+    def histograms(self) -> Path:
+        """One HdrHistogram log per case."""
+        return self.path / "histograms"
+
+    def load(self) -> Run:
+        """Everything the run holds so far."""
+        return load_run(self.path)
+
+    def finished_case_ids(self) -> frozenset[str]:
+        """Cases that a resume does not measure again."""
+        return self.load().finished_case_ids()
+
+    def check_same(self, digest: str, resolved: str) -> None:
+        """Refuse to continue with a scenario that is not the one this run was started with; says what differs."""
+        recorded = read_manifest(self.manifest_path).scenario.digest
+        if recorded == digest:
+            return
+        raise UsageError(
+            f"{self.path} was started with another scenario: {_differences(self.resolved_path, resolved)}",
+            hint="start a new run without --resume, or give the file and the options of the first run",
+        )
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[RunWriter]:
+        """Own the directory and write to it; refused while another live process owns it.
+
+        A torn last line is cut off first. An error that leaves the block marks the run as aborted.
+        """
+        with _owned(self.path), contextlib.closing(RunWriter(self)) as writer:
+            try:
+                yield writer
+            except BaseException:
+                writer.abandon()
+                raise
+
+
+@contextlib.contextmanager
+def _owned(path: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            with disk(path / LOCK):
+                stack.enter_context(locked(path / LOCK))
+        except LockedError as error:
+            raise RigError(
+                f"{path} belongs to {describe(error.holder)}, which is still running",
+                hint="wait for it or stop it; `scenario run` without --resume starts a run of its own beside it",
+            ) from error
+        yield
+
+
+def _claim(base: Path, stem: str) -> Path:
+    for number in itertools.count(1):
+        path = base / (stem if number == 1 else f"{stem}-{number}")
+        with disk(path), contextlib.suppress(FileExistsError):
+            path.mkdir()
+            sync_folder(base)
+            return path
+    raise AssertionError("unreachable")
+
+
+class RunWriter:
+    """The one process that writes to a run directory; every method returns when its effect is on disk."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        sweep_temporaries(directory.path)
+        self.torn: str | None = None
+        self._finished = False
+        self._journal = self._opened_journal()
+
+    def _opened_journal(self) -> JournalWriter:
+        path = self.directory.journal_path
+        content = read_journal(path) if path.exists() else None
+        journal = JournalWriter(path)
+        if content is not None and content.torn:
+            self.torn = content.torn
+            journal.truncate(content.intact_bytes)
+        return journal
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return read_manifest(self.directory.manifest_path)
+
+    def write_resolved(self, resolved: str) -> None:
+        """Keep the scenario as it was resolved."""
+        write_atomic(self.directory.resolved_path, resolved.encode("utf-8", "surrogatepass"))
+
+    def update(self, **changes: Any) -> None:
+        """Replace fields of the manifest; the command line is redacted on the way."""
+        self._manifest = changed(self._manifest, **changes)
+        self._manifest.write(self.directory.manifest_path)
+
+    def begin(self, cases: Sequence[Case | PlannedCase]) -> None:
+        """First lines of the journal: the matrix in its order, and what it leaves out."""
+        planned = tuple(case if isinstance(case, PlannedCase) else PlannedCase.of(case) for case in cases)
+        digest = self._manifest.scenario.digest
+        started = RunStarted(SCHEMA, self._manifest.started_utc, self.directory.name, digest, planned)
+        self._append("run_started", started)
+        for case in cases:
+            if not isinstance(case, PlannedCase) and case.skipped is not None:
+                self.skip(case.id, case.skipped)
+
+    def resume(self, digest: str, resolved: str, environment: Mapping[str, Any] | None = None) -> Run:
+        """Go on with what is there: checks that the scenario is the same, records the fact, returns the run so far.
+
+        With `environment` given, what changed in it since the run began is recorded and shown with the results.
+        """
+        self.directory.check_same(digest, resolved)
+        run = self.directory.load()
+        stable = {key for key in environment or {} if key not in (*VOLATILE, "digest")}
+        before = {key: value for key, value in run.manifest.environment.items() if key in stable}
+        changes = _changes(_flat(before), _flat({key: (environment or {})[key] for key in stable})) if before else []
+        finished = len(run.finished_case_ids())
+        moment = utc(datetime.now(UTC))
+        self._append("resumed", Resumed(moment, finished, self.torn, __version__, tuple(changes)))
+        self.update(outcome="running", ended_utc=None, artefacts=())
+        return run
+
+    def append(self, trial: Trial) -> None:
+        """Keep one trial."""
+        self._append("trial", trial)
+
+    def skip(self, case_id: str, reason: str) -> None:
+        """Record that a case is left out."""
+        self._append("skipped", Skipped(case_id, reason))
+
+    def finish(self, outcome: Literal["complete", "partial", "aborted"]) -> None:
+        """Last line of the journal, and the manifest with the digest of every file; call it after the reports."""
+        ended = utc(datetime.now(UTC))
+        self._append("run_finished", RunFinished(ended, outcome))
+        self.update(outcome=outcome, ended_utc=ended)
+        refresh_artefacts(self.directory)
+        self._finished = True
+
+    def abandon(self) -> None:
+        """Mark an unfinished run as aborted, as far as the disk still lets us."""
+        if not self._finished:
+            with contextlib.suppress(RunnerError, OSError):
+                self.finish("aborted")
+
+    def close(self) -> None:
+        """Give the journal back; the run stays resumable."""
+        self._journal.close()
+
+    def _append(self, kind: str, record: object) -> None:
+        body = encode(record, kind)
+        assert isinstance(body, dict)
+        self._journal.append(kind, body)
+
+
+def refresh_artefacts(directory: RunDirectory) -> None:
+    """List every file of the run with its digest in the manifest."""
+    manifest = read_manifest(directory.manifest_path)
+    artefacts = artefacts_in(directory.path, ignore=("manifest.json",))
+    replace(manifest, artefacts=artefacts).write(directory.manifest_path)
+
+
+def runs_in(base: Path) -> list[RunDirectory]:
+    """Every run directory in `base`, newest first."""
+    folders = sorted(base.iterdir(), key=lambda folder: folder.name, reverse=True) if base.is_dir() else []
+    found = [RunDirectory(folder) for folder in folders]
+    return [run for run in found if run.journal_path.is_file() and run.manifest_path.is_file()]
+
+
+def latest_resumable(base: Path, digest: str) -> RunDirectory | None:
+    """The newest run of this very scenario that still has points to measure and no live owner."""
+    for directory in runs_in(base):
+        with contextlib.suppress(RigError):  # a damaged run is not a candidate; naming it with --resume RUN shows why
+            if read_manifest(directory.manifest_path).scenario.digest != digest:
+                continue
+            if directory.load().remaining() and not is_locked(directory.path / LOCK):
+                return directory
+    return None
+
+
+def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved: str) -> UsageError:
+    """The error for a resume that `latest_resumable` found nothing for; says how near the nearest run is."""
+    hint = "run without --resume to start a new run"
+    for directory in runs_in(base):
+        scenario = read_manifest(directory.manifest_path).scenario
+        if scenario.digest == digest:
+            lock = directory.path / LOCK
+            state = (
+                f"is still being written by {describe(holder(lock))}" if is_locked(lock) else "has every point already"
+            )
+            return UsageError(f"nothing to resume: {directory.path} {state}", hint=hint)
+        if scenario.name == scenario_name:
+            differs = _differences(directory.resolved_path, resolved)
+            message = f"nothing to resume: {directory.path} was started with another scenario: {differs}"
+            return UsageError(message, hint=hint)
+    return UsageError(f"nothing to resume: no run of {scenario_name} in {base}", hint=hint)
+
+
+def _differences(recorded: Path, resolved: str) -> str:
+    try:
+        before, after = (_flat(yaml.safe_load(text)) for text in (recorded.read_text("utf-8"), resolved))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return f"the digests differ, and {recorded.name} cannot be compared ({error})"
+    changes = _changes(before, after)
+    more = f" and {len(changes) - _SHOWN_CHANGES} more" if len(changes) > _SHOWN_CHANGES else ""
+    return ("; ".join(changes[:_SHOWN_CHANGES]) or "same values, written differently") + more
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return [
+        f"{address}: {before.get(address, 'absent')} -> {after.get(address, 'absent')}"
+        for address in sorted(before.keys() | after.keys())
+        if before.get(address, ...) != after.get(address, ...)
+    ]
+
+
+def _flat(value: Any, address: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        parts = [_flat(item, f"{address}.{key}" if address else str(key)) for key, item in value.items()]
+    elif isinstance(value, list) and value:
+        parts = [_flat(item, f"{address}.{index}") for index, item in enumerate(value)]
+    else:
+        return {address: value}
+    return {key: item for part in parts for key, item in part.items()}
+
+
+__all__ = [
+    "MEASURED",
+    "RunDirectory",
+    "RunWriter",
+    "digest_of",
+    "latest_resumable",
+    "refresh_artefacts",
+    "runs_in",
+    "utc",
+    "why_nothing_to_resume",
+]

@@ -1,0 +1,226 @@
+"""Every number that a table can show, declared once: key with its unit, formula, direction and where it comes from.
+
+CSV, JSON, the console table and docs/results.md read these declarations. Percentiles and composing models are data:
+`percentile(99.9)` and `compute_share("preprocess")` make the metric for any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from runner.results.records import Counts, Estimate, ModelStatistics, Percentile, Trial
+from runner.results.stages import compute_shares
+
+Direction = Literal["max", "min"] | None
+Value = bool | int | float | str | Estimate | None
+Cell = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a trial."""
+
+    key: str
+    """Column name; ends in the unit where there is one."""
+    unit: str
+    formula: str
+    direction: Direction
+    """Which way is better; None where neither is."""
+    extract: Callable[[Trial], Value]
+    interval: bool = False
+    """Has a confidence interval: two more columns, `_low` and `_high`."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column names."""
+        return (self.key, f"{self.key}_low", f"{self.key}_high") if self.interval else (self.key,)
+
+    def cells(self, trial: Trial | None) -> dict[str, Cell]:
+        """Column -> value; None where there is no such measurement."""
+        value = None if trial is None else self.extract(trial)
+        if isinstance(value, Estimate):
+            return dict(zip(self.columns, (value.value, value.low, value.high), strict=True))
+        return {column: value if column == self.key else None for column in self.columns}
+
+
+def _count(key: str, formula: str, direction: Direction, of: Callable[[Counts], int]) -> Metric:
+    return Metric(key, "requests", formula, direction, lambda trial: of(trial.counts) if trial.counts else None)
+
+
+def _window(key: str, unit: str, formula: str, direction: Direction = None, interval: bool = False) -> Metric:
+    """A field of `Summary`, which already bears the name of the metric."""
+    return Metric(key, unit, formula, direction, lambda t: getattr(t.summary, key) if t.summary else None, interval)
+
+
+def _failed(counts: Counts) -> int:
+    return sum(counts.failed.values())
+
+
+def _error_rate(trial: Trial) -> float | None:
+    if trial.counts is None or not (answered := trial.counts.ok + _failed(trial.counts)):
+        return None
+    return _failed(trial.counts) / answered
+
+
+COUNTS: tuple[Metric, ...] = (
+    _count("requests_sent", "requests sent in the whole trial, warm-up and drain included", None, lambda c: c.sent),
+    _count("requests_ok", "answers without an error in the whole trial; the server must agree", None, lambda c: c.ok),
+    _count("requests_failed", "failed requests in the whole trial, all codes", "min", _failed),
+    _count("requests_dropped", "scheduled requests that the client did not send", "min", lambda c: c.dropped),
+    _count("requests_unfinished", "without an outcome when the drain was over", "min", lambda c: c.unfinished),
+    Metric("error_rate", "ratio", "requests_failed / (requests_ok + requests_failed)", "min", _error_rate),
+)
+
+WINDOW: tuple[Metric, ...] = (
+    _window("warmup_s", "s", "time from the first send to the start of the window; dropped"),
+    _window("window_s", "s", "length of the measured window [start, end)"),
+    _window("completions", "requests", "successful answers in the window"),
+    _window("failures", "requests", "failed requests in the window", "min"),
+)
+
+THROUGHPUT: tuple[Metric, ...] = (
+    _window("requests_per_s", "1/s", "completions / window_s; interval by batch means", "max", interval=True),
+    _window("inferences_per_s", "1/s", "requests_per_s * batch", "max", interval=True),
+)
+
+_MEAN = "mean of (last byte received - intended send) over completions; interval by batch means"
+
+LATENCY: tuple[Metric, ...] = (
+    _window("latency_mean_ms", "ms", _MEAN, "min", interval=True),
+    _window("latency_max_ms", "ms", "largest latency in the window", "min"),
+)
+
+CLIENT: tuple[Metric, ...] = (
+    _window("in_flight_mean", "requests", "time average of requests in flight, N"),
+    _window("littles_law_error", "ratio", "|N - X R| / N, X = requests_per_s, R = latency_mean_ms / 1000", "min"),
+    _window("send_lag_p99_ms", "ms", "99th percentile of (actual send - intended send)", "min"),
+    _window("client_cpu_us_per_request", "us", "CPU time of the load engine / requests completed", "min"),
+    _window("client_cpu_fraction", "ratio", "CPU seconds of the load engine per second and thread", "min"),
+    _window("steady", "", "true: no trend was found in the window"),
+    _window("precision_met", "", "true: every interval is as narrow as was asked for"),
+    _window("stop_reason", "", "why the trial ended"),
+)
+
+
+# --- percentiles --------------------------------------------------------------------------------------------------
+
+
+def percentile_name(q: float) -> str:
+    """`p99`, `p99.9`."""
+    return f"p{q:g}"
+
+
+def find_percentile(trial: Trial, q: float) -> Percentile | None:
+    """The percentile with its interval, if the trial reports it."""
+    found = trial.summary.percentiles if trial.summary else ()
+    return next((percentile for percentile in found if percentile.q == q), None)
+
+
+def percentile(q: float) -> tuple[Metric, ...]:
+    """The metrics of one percentile: its value with interval, and whether the sample supports it."""
+    name = percentile_name(q)
+
+    def estimate(trial: Trial) -> Estimate | None:
+        found = find_percentile(trial, q)
+        return found.estimate if found else None
+
+    def supported(trial: Trial) -> bool | None:
+        found = find_percentile(trial, q)
+        return None if found is None else found.estimate.high is not None
+
+    return (
+        Metric(
+            f"latency_{name}_ms",
+            "ms",
+            f"latency at rank ceil({q:g}/100 n) of the window's histogram; interval by order statistics on n_eff",
+            "min",
+            estimate,
+            interval=True,
+        ),
+        Metric(
+            f"latency_{name}_supported",
+            "",
+            f"false: too few independent requests for an upper bound; {name} is at least latency_{name}_ms_low",
+            None,
+            supported,
+        ),
+    )
+
+
+# --- server -------------------------------------------------------------------------------------------------------
+
+STAGES: tuple[tuple[str, Callable[[ModelStatistics], int]], ...] = (
+    ("queue", lambda m: m.queue_ns),
+    ("compute_input", lambda m: m.compute_input_ns),
+    ("compute_infer", lambda m: m.compute_infer_ns),
+    ("compute_output", lambda m: m.compute_output_ns),
+)
+
+
+def composing(trial: Trial) -> tuple[ModelStatistics, ...]:
+    """The models that do the work: the ensemble's composing models, or the called model alone."""
+    return trial.server[1:] or trial.server
+
+
+def per_request_us(trial: Trial, total_ns: int) -> float | None:
+    """A sum of server time, per successful request of the called model."""
+    requests = trial.server[0].success_count if trial.server else 0
+    return total_ns / requests / 1000 if requests else None
+
+
+def _stage(name: str, of: Callable[[ModelStatistics], int]) -> Metric:
+    return Metric(
+        f"server_{name}_us",
+        "us",
+        f"sum of the composing models' {name} time / successful requests of the called model",
+        "min",
+        lambda trial: per_request_us(trial, sum(of(m) for m in composing(trial))),
+    )
+
+
+def _overhead_us(trial: Trial) -> float | None:
+    stages_ns = sum(of(model) for _, of in STAGES for model in composing(trial))
+    return per_request_us(trial, trial.server[0].success_ns - stages_ns) if trial.server else None
+
+
+SERVER: tuple[Metric, ...] = (
+    Metric(
+        "server_success_count",
+        "requests",
+        "successful requests by the server's own count; equals requests_ok, unless `mismatch_server_count` is flagged",
+        None,
+        lambda trial: trial.server[0].success_count if trial.server else None,
+    ),
+    Metric(
+        "server_request_us",
+        "us",
+        "time inside the server, end to end / successful requests of the called model",
+        "min",
+        lambda trial: per_request_us(trial, trial.server[0].success_ns) if trial.server else None,
+    ),
+    *(_stage(name, of) for name, of in STAGES),
+    Metric(
+        "server_overhead_us",
+        "us",
+        "server_request_us - the four server columns above; negative where composing models overlap in time",
+        "min",
+        _overhead_us,
+    ),
+)
+
+
+def compute_share(model: str) -> Metric:
+    """Part of the server's computation that one composing model takes."""
+    return Metric(
+        f"server_compute_share.{model}",
+        "ratio",
+        f"compute time of {model} / compute time of all composing models; input, infer and output, without queues",
+        None,
+        lambda trial: compute_shares(trial.server).get(model),
+    )
+
+
+METRICS: tuple[Metric, ...] = (*COUNTS, *WINDOW, *THROUGHPUT, *LATENCY, *CLIENT, *SERVER)
+"""Every metric with a fixed key."""

@@ -1,0 +1,200 @@
+"""A run as it can be read back at any time, from its journal and manifest alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from runner.errors import RigError
+from runner.results.codec import CodecError, decode
+from runner.results.journal import SCHEMA, Entry, read_journal
+from runner.results.manifest import Manifest, check_schema, read_manifest
+from runner.results.records import Trial
+
+if TYPE_CHECKING:
+    from runner.scenario.case import Case
+
+T = TypeVar("T")
+
+PointState = Literal["ok", "invalid", "failed", "interrupted", "skipped", "missing"]
+"""The states of a trial, and: skipped, left out by the matrix · missing, the run ended before it."""
+
+MEASURED: frozenset[str] = frozenset({"ok", "invalid"})
+"""States that are not measured again on resume."""
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """What the journal keeps of a case before it is measured."""
+
+    case_id: str
+    parameters: dict[str, Any]
+    model: str
+    protocol: str
+    batch: int
+    load: dict[str, Any]
+
+    @classmethod
+    def of(cls, case: Case) -> PlannedCase:
+        """The part of a matrix case that identifies it in every table."""
+        workload, load = case.scenario.workload, case.scenario.load
+        loaded = load.model_dump(mode="json", by_alias=True)
+        return cls(case.id, dict(case.parameters), workload.model, workload.protocol, workload.batch, loaded)
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """First line of the journal: the matrix, in its order."""
+
+    schema: int
+    utc: str
+    run_id: str
+    digest: str
+    """sha256 of `resolved.yaml`."""
+    cases: tuple[PlannedCase, ...]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A case that is left out, and why."""
+
+    case_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A later process took the run up again."""
+
+    utc: str
+    finished: int
+    """Points that were kept."""
+    torn: str | None = None
+    tool_version: str = ""
+    environment_changes: tuple[str, ...] = ()
+    """What is not as it was when the run began: another machine, another driver, another package."""
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The run ended by itself; a resumed run has several."""
+
+    utc: str
+    outcome: Literal["complete", "partial", "aborted"]
+
+
+Event = RunStarted | Skipped | Resumed | RunFinished | Trial
+EVENTS: dict[str, type[Event]] = {
+    "run_started": RunStarted,
+    "skipped": Skipped,
+    "resumed": Resumed,
+    "run_finished": RunFinished,
+    "trial": Trial,
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of every table: a case and what became of it."""
+
+    case: PlannedCase
+    state: PointState
+    trial: Trial | None = None
+    reason: str | None = None
+    """Why there is no usable number."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One invocation: its manifest, its matrix, and the latest trial of each case."""
+
+    path: Path
+    manifest: Manifest
+    cases: tuple[PlannedCase, ...] = ()
+    """In the order of the matrix."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Case id -> reason."""
+    trials: dict[str, Trial] = field(default_factory=dict)
+    """Case id -> latest trial."""
+    resumed: tuple[Resumed, ...] = ()
+    torn: str | None = None
+    """What a killed writer left behind the last whole line, in words."""
+
+    def points(self) -> tuple[Point, ...]:
+        """Every case of the matrix in its order, measured or not."""
+        return tuple(self._point(case) for case in self.cases)
+
+    def finished_case_ids(self) -> frozenset[str]:
+        """Cases with a measurement, valid or not; failed and interrupted ones are measured again."""
+        return frozenset(case_id for case_id, trial in self.trials.items() if trial.state in MEASURED)
+
+    def remaining(self) -> tuple[PlannedCase, ...]:
+        """Cases that are still to be measured, in matrix order."""
+        done = self.finished_case_ids() | set(self.skipped)
+        return tuple(case for case in self.cases if case.case_id not in done)
+
+    def _point(self, case: PlannedCase) -> Point:
+        trial = self.trials.get(case.case_id)
+        if trial is not None:
+            return Point(case, trial.state, trial, _reason(trial))
+        if case.case_id in self.skipped:
+            return Point(case, "skipped", reason=self.skipped[case.case_id])
+        return Point(case, "missing", reason="the run ended before this point; `scenario run --resume` measures it")
+
+
+def _reason(trial: Trial) -> str | None:
+    if trial.failure is not None or trial.state == "ok":
+        return trial.failure
+    if trial.state == "invalid":
+        return "; ".join(flag.message for flag in trial.flags if flag.consequence == "invalidates") or None
+    return "interrupted" if trial.state == "interrupted" else None
+
+
+def load_run(path: Path) -> Run:
+    """Read the run in the directory `path`; a damaged file is an error that names the line."""
+    journal = path / "journal.jsonl"
+    content = read_journal(journal)
+    events = [_event(journal, entry) for entry in content.entries]
+    started = _started(journal, events)
+    return Run(
+        path=path,
+        manifest=read_manifest(path / "manifest.json"),
+        cases=started.cases if started else (),
+        skipped={event.case_id: event.reason for event in _only(Skipped, events)},
+        trials={trial.case_id: trial for trial in _only(Trial, events)},
+        resumed=tuple(_only(Resumed, events)),
+        torn=content.torn,
+    )
+
+
+def _event(journal: Path, entry: Entry) -> Event:
+    where = f"{journal}, line {entry.line}"
+    cls = EVENTS.get(entry.kind)
+    if cls is None:
+        raise RigError(f"{where}: unknown kind {entry.kind!r} (schema {SCHEMA})", hint=_WRITTEN_BY_ANOTHER)
+    if cls is RunStarted:
+        check_schema(where, entry.body.get("schema"))
+    try:
+        return decode(cls, entry.body, entry.kind)
+    except CodecError as error:
+        raise RigError(f"{where}: {error} (schema {SCHEMA})", hint=_WRITTEN_BY_ANOTHER) from error
+
+
+_WRITTEN_BY_ANOTHER = "such a line comes from another version of this tool or an edit; use the version that wrote it"
+
+
+def _started(journal: Path, events: list[Event]) -> RunStarted | None:
+    starts = [index for index, event in enumerate(events) if isinstance(event, RunStarted)]
+    if events and starts != [0]:
+        raise RigError(
+            f"{journal}: expected one `run_started` on line 1, found {len(starts)} on lines {[i + 1 for i in starts]}",
+            hint="restore the file from a copy",
+        )
+    first = events[0] if events else None
+    return first if isinstance(first, RunStarted) else None
+
+
+def _only(cls: type[T], events: Iterable[object]) -> list[T]:
+    return [event for event in events if isinstance(event, cls)]

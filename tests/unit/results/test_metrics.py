@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from runner.results.metrics import METRICS, Metric, compute_share, percentile, percentile_name
+from runner.results.records import Counts, Trial
+from tests.unit.results.sample_run import CASES, failed, invalid, trial
+
+BY_KEY = {metric.key: metric for metric in METRICS}
+UNIT_ENDING = {"ms": "_ms", "us": "_us", "s": "_s", "1/s": "_per_s"}
+
+
+@pytest.mark.parametrize("metric", [*METRICS, *percentile(99.9), compute_share("m")], ids=lambda m: m.key)
+def test_a_declaration_is_complete(metric: Metric) -> None:
+    assert metric.formula
+    ending = UNIT_ENDING.get(metric.unit)
+    assert ending is None or ending in metric.key
+    assert metric.cells(None) == dict.fromkeys(metric.columns)
+    assert metric.cells(failed(CASES[0], "died"))[metric.key] is None
+
+
+def test_keys_are_unique() -> None:
+    assert len(BY_KEY) == len(METRICS)
+
+
+def value(key: str, of: Trial) -> object:
+    return BY_KEY[key].cells(of)[key]
+
+
+def test_every_metric_of_a_full_trial_has_a_value() -> None:
+    full = trial(CASES[0])
+    assert [key for key in BY_KEY if value(key, full) is None] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("requests_sent", 1203),
+        ("requests_failed", 3),
+        ("error_rate", 3 / 1203),
+        ("inferences_per_s", 800.0),
+        ("server_success_count", 1200),
+        ("server_request_us", 9000.0),
+        ("server_queue_us", 800.0),
+        ("server_compute_input_us", 20.0),
+        ("server_compute_infer_us", 7970.0),
+        ("server_compute_output_us", 10.0),
+        ("server_overhead_us", pytest.approx(200.0)),
+    ],
+)
+def test_values(key: str, expected: object) -> None:
+    assert value(key, invalid(CASES[2])) == expected
+
+
+def test_intervals_become_three_columns() -> None:
+    assert BY_KEY["latency_mean_ms"].cells(trial(CASES[0])) == {
+        "latency_mean_ms": 10.0,
+        "latency_mean_ms_low": 9.5,
+        "latency_mean_ms_high": 10.5,
+    }
+
+
+def test_a_percentile_without_an_upper_bound_is_marked() -> None:
+    value99, supported99 = percentile(99.0)
+    assert value99.cells(trial(CASES[0])) == {
+        "latency_p99_ms": 30.0,
+        "latency_p99_ms_low": 26.0,
+        "latency_p99_ms_high": None,
+    }
+    assert supported99.cells(trial(CASES[0])) == {"latency_p99_supported": False}
+    assert percentile(95.0)[1].cells(trial(CASES[0])) == {"latency_p95_supported": True}
+    assert percentile(99.9)[0].cells(trial(CASES[0]))["latency_p99.9_ms"] is None
+
+
+def test_percentile_names() -> None:
+    assert [percentile_name(q) for q in (50, 99.0, 99.9, 99.99)] == ["p50", "p99", "p99.9", "p99.99"]
+
+
+def test_shares_of_computation_sum_to_one() -> None:
+    shares = [compute_share(name).extract(trial(CASES[0])) for name in ("preprocess", "classify")]
+    assert shares == [0.25, 0.75]
+    assert compute_share("nobody").extract(trial(CASES[0])) is None
+
+
+def test_a_model_without_an_ensemble_is_its_own_stage() -> None:
+    alone = trial(CASES[0], server=trial(CASES[0]).server[1:2])
+    assert value("server_queue_us", alone) == 500.0
+    assert compute_share("preprocess").extract(alone) == 1.0
+
+
+def test_nothing_answered_is_no_error_rate_and_no_division() -> None:
+    nothing = trial(CASES[0], counts=Counts(5, 0, {}, 0, 5), server=())
+    assert value("error_rate", nothing) is None
+    assert value("server_queue_us", nothing) is None
+    assert value("server_overhead_us", nothing) is None
+
+
+def test_formulas_name_only_columns_that_exist() -> None:
+    words = {word for metric in METRICS for word in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", metric.formula)}
+    known = set(BY_KEY) | {"mismatch_server_count", "compute_input", "compute_infer", "compute_output"}
+    assert words <= known
