@@ -1,0 +1,209 @@
+"""How a point is measured: the profile's values with the scenario's own put over them, every field decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from runner.errors import UsageError
+from runner.scenario.schema import Measure, PrecisionSettings, WindowSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureSettings:
+    """Every decision of one measurement; times in seconds, shares and precisions as fractions."""
+
+    profile: str
+    warmup_min_s: float
+    """At least so much is dropped."""
+    warmup_min_requests_per_slot: int
+    """At least so many answers per request in flight are dropped."""
+    warmup_max_fraction: float
+    """At most this share of the trial is dropped."""
+    window_min_s: float
+    window_max_s: float
+    confidence: float
+    """Of the intervals that are reported."""
+    throughput: float | None
+    """Relative half-width that is good enough; None: not asked for."""
+    mean: float | None
+    percentile_precision: Mapping[float, float] = field(default_factory=dict)
+    """Percent -> relative half-width that is good enough."""
+    percentiles: tuple[float, ...] = (50, 90, 95, 99)
+    """Percent; which ones are reported."""
+    requests: int | None = None
+    """Measure exactly so many requests, from the first send to the last answer, instead of the stop rule."""
+    max_error_rate: float = 0.05
+    drain_s: float = 10.0
+    seed: int = 0
+
+    @property
+    def stop_confidence(self) -> float:
+        """Confidence of the stop rule, above the reported one because it looks more than once.
+
+        Looking at doubling times costs an interval of 95 % two to six points of coverage; deciding at 97 % gives
+        them back (simulated, see docs/measurement.md).
+        """
+        return 1 - 0.6 * (1 - self.confidence)
+
+    @property
+    def deadline_s(self) -> float:
+        """When sending stops whatever the precision, in seconds from the first send."""
+        return self.warmup_min_s + self.window_max_s
+
+
+EXPLORE = MeasureSettings(
+    profile="explore",
+    # A warmed-up server settles within a second or two; the MSER-5 cut looks after those that do not.
+    warmup_min_s=2.0,
+    warmup_min_requests_per_slot=3,
+    warmup_max_fraction=0.5,
+    # 8 s hold 20 batches of 0.4 s; 20 s at 40 requests/s are 800 samples: enough for p95, p99 prints with its bound.
+    window_min_s=8.0,
+    window_max_s=20.0,
+    confidence=0.95,
+    # Neighbours in a matrix differ by tens of percent; a few percent place a point, half the precision of a
+    # publication takes four times the time.
+    throughput=0.03,
+    mean=0.05,
+    percentile_precision={50.0: 0.05, 95.0: 0.10},
+)
+"""Seconds per point: where is the knee, what does a knob do."""
+
+REFERENCE = MeasureSettings(
+    profile="reference",
+    warmup_min_s=0.0,
+    warmup_min_requests_per_slot=0,
+    warmup_max_fraction=0.0,
+    window_min_s=0.0,
+    window_max_s=600.0,
+    confidence=0.95,
+    throughput=None,
+    mean=None,
+    requests=64,
+)
+"""What the DALI benchmark does: 64 requests from cold, no warm-up; here to explain the difference."""
+
+PROFILES: dict[str, MeasureSettings] = {"explore": EXPLORE, "reference": REFERENCE}
+
+
+def resolve(measure: Measure) -> MeasureSettings:
+    """Settle every value: the scenario's where it says something, else the profile's.
+
+    Raises:
+        UsageError: values contradict each other, or a percentile has no valid name.
+    """
+    base = PROFILES[measure.profile]
+    requests = _or(measure.requests, base.requests)
+    if requests is not None:
+        _refuse_warmup(measure)
+    window_min_s, window_max_s = _window(measure.window, base)
+    precision, warmup = measure.precision, measure.warmup
+    return MeasureSettings(
+        profile=base.profile,
+        warmup_min_s=0.0 if requests is not None else _or(warmup.min_time, base.warmup_min_s),
+        warmup_min_requests_per_slot=0
+        if requests is not None
+        else _or(warmup.min_requests_per_slot, base.warmup_min_requests_per_slot),
+        warmup_max_fraction=0.0 if requests is not None else _or(warmup.max_fraction, base.warmup_max_fraction),
+        window_min_s=window_min_s,
+        window_max_s=window_max_s,
+        confidence=_confidence(precision, base),
+        throughput=_or(precision.throughput, base.throughput),
+        mean=_or(precision.mean, base.mean),
+        percentile_precision=_percentile_precision(precision, base),
+        percentiles=tuple(sorted({float(q) for q in measure.percentiles})),
+        requests=requests,
+        max_error_rate=measure.max_error_rate,
+        drain_s=measure.drain,
+        seed=measure.seed,
+    )
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _window(window: WindowSettings, base: MeasureSettings) -> tuple[float, float]:
+    """Floor and cap; where only one is given, the profile's other one gives way."""
+    low, high = _or(window.min, base.window_min_s), _or(window.max, base.window_max_s)
+    if window.max is None:
+        high = max(high, low)
+    low = min(low, high)
+    if high <= 0:
+        raise UsageError(f"measure.window.max: expected more than 0s, got {high:g}s", hint="for example max: 20s")
+    return low, high
+
+
+def _confidence(precision: PrecisionSettings, base: MeasureSettings) -> float:
+    confidence = _or(precision.confidence, base.confidence)
+    if not 0.5 <= confidence < 1:
+        raise UsageError(
+            f"measure.precision.confidence: expected at least 50% and less than 100%, got {confidence:.4g}",
+            hint="95% is usual",
+        )
+    return confidence
+
+
+def _percentile_precision(precision: PrecisionSettings, base: MeasureSettings) -> dict[float, float]:
+    if precision.percentiles is None:
+        return dict(base.percentile_precision)
+    return {_percent(key): width for key, width in precision.percentiles.items()}
+
+
+def _percent(key: str) -> float:
+    percent = float(key.removeprefix("p"))
+    if not 0 < percent < 100:
+        raise UsageError(
+            f"measure.precision.percentiles: expected percentiles between 0 and 100, got {key}",
+            hint="write for example {p50: 2%, p99: 5%}",
+        )
+    return percent
+
+
+def _refuse_warmup(measure: Measure) -> None:
+    warmup = measure.warmup
+    asked = {"min_time": warmup.min_time, "min_requests_per_slot": warmup.min_requests_per_slot}
+    for name, value in asked.items():
+        if value:
+            raise UsageError(
+                f"measure.warmup.{name}: a fixed number of requests is measured from the first one, got {value:g}",
+                hint=f"remove measure.warmup.{name}, or measure by time: no measure.requests, and profile explore",
+            )
+
+
+def longest_trial_s(measure: Measure) -> float:
+    """Longest time that one point can take: at its cap, with a full drain."""
+    settings = resolve(measure)
+    return settings.deadline_s + settings.drain_s
+
+
+def markdown_table() -> str:
+    """The profiles as the table of docs/measurement.md."""
+    names = list(PROFILES)
+    rows = [[key, *(_shown(getter(PROFILES[name])) for name in names)] for key, getter in _SHOWN.items()]
+    lines = [["value", *names], ["---"] * (len(names) + 1), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+_SHOWN: dict[str, Callable[[MeasureSettings], str | None]] = {
+    "`warmup.min_time`": lambda s: f"{s.warmup_min_s:g} s",
+    "`warmup.min_requests_per_slot`": lambda s: f"{s.warmup_min_requests_per_slot}",
+    "`warmup.max_fraction`": lambda s: f"{s.warmup_max_fraction:.0%}",
+    "`window.min`": lambda s: f"{s.window_min_s:g} s",
+    "`window.max`": lambda s: f"{s.window_max_s:g} s",
+    "`precision.confidence`": lambda s: f"{s.confidence:.0%}",
+    "`precision.throughput`": lambda s: None if s.throughput is None else f"{s.throughput:.0%}",
+    "`precision.mean`": lambda s: None if s.mean is None else f"{s.mean:.0%}",
+    "`precision.percentiles`": lambda s: (
+        ", ".join(f"p{q:g} {w:.0%}" for q, w in s.percentile_precision.items()) or None
+    ),
+    "`requests`": lambda s: None if s.requests is None else f"{s.requests}",
+}
+
+
+def _shown(text: str | None) -> str:
+    return text or "–"

@@ -1,0 +1,132 @@
+"""A window of closed slices in numbers; a pure function, so that stored slices give the same numbers again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runner.load.engine import Slice
+from runner.measure.drift import BATCHES, STILL, Drift, classify, find_drift
+from runner.measure.intervals import half_width, mean_latency, percentile, throughput
+from runner.measure.series import Series, Window
+from runner.measure.settings import MeasureSettings
+from runner.measure.stopping import precise
+from runner.results.histogram import Histogram
+from runner.results.records import Estimate, Percentile, Summary
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A summary with what the flags need beside it."""
+
+    summary: Summary
+    drift: Drift
+    lag1: float
+    """Correlation left between the batches of throughput or mean latency, the larger one."""
+    targets: tuple[Percentile, ...]
+    """Percentiles with a precision target, whether they are reported or not."""
+    edge_requests: int
+    """Requests in flight at the edges of the window, the larger of the two."""
+    offered_per_s: float
+    in_flight_change: Drift
+    longest_stall_s: float
+    histograms: dict[str, Histogram]
+
+
+def summarise(
+    slices: Sequence[Slice],
+    window: Window,
+    *,
+    batch: int,
+    workers: int,
+    settings: MeasureSettings,
+    steady: bool = True,
+    stop_reason: str = "",
+) -> Findings:
+    """Every number of the window; `steady` is the warm-up's verdict, drift is added here.
+
+    Raises:
+        ValueError: nothing completed in the window.
+    """
+    series = Series.of(slices).within(window)
+    if not series.completions:
+        raise ValueError("no request completed in the window")
+    histograms = _histograms(slices, window)
+    rate = throughput(series, window.seconds, settings.confidence)
+    mean = mean_latency(series, settings.confidence)
+    latency = histograms["latency"]
+    percentiles = tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentiles)
+    drift = find_drift(series)
+    failures = int(series.failed.sum())
+    cpu_s = float(series.cpu_ns.sum()) / 1e9
+    in_flight_mean = float(series.in_flight_ns.sum()) / 1e9 / series.seconds
+    summary = Summary(
+        warmup_s=window.start_ns / 1e9,
+        window_s=window.seconds,
+        completions=series.completions,
+        failures=failures,
+        requests_per_s=rate.estimate,
+        inferences_per_s=_scaled(rate.estimate, batch),
+        latency_mean_ms=mean.estimate,
+        latency_max_ms=float(series.latency_max_ns.max()) / 1e6,
+        percentiles=percentiles,
+        in_flight_mean=in_flight_mean,
+        littles_law_error=littles_law_error(in_flight_mean, rate.estimate.value, series.mean_ns / 1e9),
+        send_lag_p99_ms=histograms["send_lag"].quantile(0.99) / 1e6 if histograms["send_lag"].count else 0.0,
+        client_cpu_us_per_request=1e6 * cpu_s / (series.completions + failures),
+        client_cpu_fraction=cpu_s / window.seconds / max(workers, 1),
+        steady=steady and not drift.found,
+        precision_met=precise(series, window, settings, settings.confidence),
+        stop_reason=stop_reason,
+    )
+    return Findings(
+        summary=summary,
+        drift=drift,
+        lag1=max(rate.lag1, mean.lag1) if settings.throughput or settings.mean else 0.0,
+        targets=tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentile_precision),
+        edge_requests=max(series.in_flight_before, int(series.in_flight[-1])),
+        offered_per_s=float(series.sent.sum()) / window.seconds,
+        in_flight_change=_in_flight_change(series),
+        longest_stall_s=float(series.stall_max_ns.max()) / 1e9,
+        histograms=histograms,
+    )
+
+
+def littles_law_error(in_flight: float, per_s: float, mean_s: float) -> float:
+    """|N - X R| / N: the requests in flight, counted, against what rate and latency imply."""
+    return abs(in_flight - per_s * mean_s) / in_flight if in_flight > 0 else 0.0
+
+
+def _histograms(slices: Sequence[Slice], window: Window) -> dict[str, Histogram]:
+    inside = [s for s in slices if window.start_ns < s.end_ns <= window.end_ns]
+    return {name: Histogram.merged(getattr(s, name) for s in inside) for name in ("latency", "service", "send_lag")}
+
+
+def _scaled(estimate: Estimate, factor: int) -> Estimate:
+    low = None if estimate.low is None else estimate.low * factor
+    high = None if estimate.high is None else estimate.high * factor
+    return Estimate(estimate.value * factor, low, high)
+
+
+def _in_flight_change(series: Series) -> Drift:
+    """How the number in flight moved; in an open loop a rise means that the server falls behind."""
+    count = min(BATCHES, len(series))
+    if count < BATCHES:
+        return STILL
+    parts = series.parts(count)
+    width = series.totals(series.end_ns - series.start_ns, parts, count)
+    return classify(series.totals(series.in_flight_ns, parts, count) / np.maximum(width, 1), "in flight")
+
+
+def unmet(findings: Findings, settings: MeasureSettings) -> list[tuple[str, float, float]]:
+    """(what, half-width, limit) of every precision that was asked for and not reached, worst ratio first."""
+    summary = findings.summary
+    asked = [
+        ("throughput", summary.requests_per_s, settings.throughput),
+        ("mean latency", summary.latency_mean_ms, settings.mean),
+    ]
+    asked += [(f"p{p.q:g}", p.estimate, settings.percentile_precision[p.q]) for p in findings.targets]
+    missed = [(what, half_width(e), limit) for what, e, limit in asked if limit is not None and half_width(e) > limit]
+    return sorted(missed, key=lambda m: -m[1] / m[2] if m[2] else -m[1])

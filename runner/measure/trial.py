@@ -1,0 +1,236 @@
+"""One trial: server counters, one continuous load, counters again; then everything it says about the case.
+
+A point that could not be measured is a trial of state `failed` with its reason, not an exception: the matrix goes on,
+and the caller asks the server itself whether it is still there. Ctrl-C and defects of the caller come through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from runner.errors import LoadError, RunnerError, ServiceError
+from runner.load.engine import Engine, LoadResult, Slice
+from runner.load.plan import ClosedLoop, GrpcUnary, LoadPlan
+from runner.measure.judge import Evidence, judge, state_of
+from runner.measure.settings import MeasureSettings, resolve
+from runner.measure.summary import Findings, summarise
+from runner.measure.watch import OnProgress, Watch
+from runner.results.records import Counts, ModelStatistics, Trial
+from runner.results.stages import difference, went_backwards
+from runner.scenario.case import Case
+from runner.services.base import Endpoint, Service
+
+Order = Literal["round_robin", "shuffle"]
+SAFETY_S = 5.0
+"""The engine's own limit lies so far behind the deadline of the stop rule."""
+FIXED_COUNT_SLICE_NS = 20_000_000
+"""A fixed number of requests may be over in half a second: shorter slices leave enough of them for intervals."""
+SETTLE_S = 2.0
+SETTLE_STEP_S = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a trial is run against."""
+
+    engine: Engine
+    endpoint: Endpoint
+    service: Service
+    models: Sequence[str]
+    """The called model, then the composing ones in pipeline order."""
+    server_check: Callable[[], None]
+    """Raises `ServiceError` when the server is gone."""
+
+
+def measure_case(
+    case: Case,
+    *,
+    engine: Engine,
+    payloads: Sequence[bytes],
+    endpoint: Endpoint,
+    service: Service,
+    models: Sequence[str],
+    order: Order = "round_robin",
+    labels: Mapping[str, str] | None = None,
+    server_check: Callable[[], None] = lambda: None,
+    settings: MeasureSettings | None = None,
+    on_progress: OnProgress | None = None,
+    ceiling_per_s: float | None = None,
+) -> Trial:
+    """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
+    import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
+
+    target = Target(engine=engine, endpoint=endpoint, service=service, models=tuple(models), server_check=server_check)
+    settings = settings or resolve(case.scenario.measure)
+    blank = _blank(case, labels or {})
+    began = time.monotonic()
+    try:
+        trial = _measured(case, blank, target, payloads, order, settings, on_progress, ceiling_per_s)
+    except (ServiceError, LoadError) as error:
+        trial = replace(blank, failure=failure_text(error))
+    return replace(trial, elapsed_s=time.monotonic() - began)
+
+
+def failed_trial(case: Case, error: RunnerError, labels: Mapping[str, str] | None = None) -> Trial:
+    """The trial of a case that never got as far as a load."""
+    return replace(_blank(case, labels or {}), failure=failure_text(error))
+
+
+def _blank(case: Case, labels: Mapping[str, str]) -> Trial:
+    scenario = case.scenario
+    return Trial(
+        case_id=case.id,
+        parameters=dict(case.parameters),
+        model=scenario.workload.model,
+        protocol=scenario.workload.protocol,
+        batch=scenario.workload.batch,
+        load=scenario.load.model_dump(mode="json"),
+        state="failed",
+        started_utc=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        elapsed_s=0.0,
+        labels=dict(labels),
+    )
+
+
+def _measured(
+    case: Case,
+    blank: Trial,
+    target: Target,
+    payloads: Sequence[bytes],
+    order: Order,
+    settings: MeasureSettings,
+    on_progress: OnProgress | None,
+    ceiling_per_s: float | None,
+) -> Trial:
+    plan = load_plan(case, target, order, settings)
+    watch = Watch(settings, case.scenario.load.concurrency, blank.batch, target.server_check, on_progress)
+    before = target.service.statistics(target.models)
+    result = target.engine.run(plan, payloads, watch)
+    recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
+    try:
+        if watch.death is not None:
+            raise watch.death
+        # A dead server explains failed requests better than their own messages do.
+        target.server_check()
+        delta = difference(before, _settled_statistics(target, before, result.ok))
+    except ServiceError as error:
+        return replace(recorded, failure=failure_text(error))
+    cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
+    return _judged(replace(recorded, server=delta), watch, result, settings, cache_declared, ceiling_per_s)
+
+
+def _judged(
+    recorded: Trial,
+    watch: Watch,
+    result: LoadResult,
+    settings: MeasureSettings,
+    cache_declared: bool,
+    ceiling_per_s: float | None,
+) -> Trial:
+    """Numbers and flags of a load that ran; failed when nothing completed in its window."""
+    counts = counts_of(result)
+    window = watch.window(result)
+    slices = closed_slices(result, settings)
+    if not any(s.ok for s in slices if window.start_ns < s.end_ns <= window.end_ns):
+        return replace(recorded, failure=_nothing_measured(counts, result))
+    findings = summarise(
+        slices,
+        window,
+        batch=recorded.batch,
+        workers=result.workers,
+        settings=settings,
+        steady=watch.warmup.steady,
+        stop_reason=watch.reason,
+    )
+    evidence = Evidence(
+        findings=findings,
+        counts=counts,
+        settings=settings,
+        batch=recorded.batch,
+        steady=watch.warmup.steady,
+        warmup_per_slot=watch.warmup.requests_per_slot,
+        aborted=watch.aborted,
+        server=recorded.server,
+        restarted=went_backwards(recorded.server),
+        cache_declared=cache_declared,
+        ceiling_per_s=ceiling_per_s,
+    )
+    flags = judge(evidence)
+    return replace(
+        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=_encoded(findings)
+    )
+
+
+def load_plan(case: Case, target: Target, order: Order, settings: MeasureSettings) -> LoadPlan:
+    """The engine's orders for one case."""
+    deadline_s = settings.deadline_s + (0.0 if settings.requests is not None else SAFETY_S)
+    return LoadPlan(
+        transport=GrpcUnary(endpoint=target.endpoint.grpc, method=target.service.grpc_method),
+        schedule=ClosedLoop(concurrency=case.scenario.load.concurrency),
+        order=order,
+        seed=settings.seed,
+        max_requests=settings.requests,
+        max_duration_ns=int(deadline_s * 1e9),
+        slice_ns=FIXED_COUNT_SLICE_NS if settings.requests is not None else LoadPlan.slice_ns,
+        request_timeout_ns=int(case.scenario.workload.timeout * 1e9),
+        drain_timeout_ns=int(settings.drain_s * 1e9),
+    )
+
+
+def counts_of(result: LoadResult) -> Counts:
+    """Totals of the whole load, as the server must have counted them."""
+    return Counts(result.sent, result.ok, dict(result.failed), result.dropped, result.unfinished)
+
+
+def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Slice]:
+    """Every slice; for a fixed number of requests the last one ends with the last answer."""
+    if settings.requests is None or not result.slices:
+        return result.slices
+    last = result.slices[-1]
+    if last.start_ns < result.elapsed_ns < last.end_ns:
+        return (*result.slices[:-1], replace(last, end_ns=result.elapsed_ns))
+    return result.slices
+
+
+def _settled_statistics(target: Target, before: Sequence[ModelStatistics], ok: int) -> tuple[ModelStatistics, ...]:
+    """Counters once they stand still: a server may count a request shortly after it has answered it."""
+    deadline = time.monotonic() + SETTLE_S
+    previous = target.service.statistics(target.models)
+    while True:
+        time.sleep(SETTLE_STEP_S)
+        latest = target.service.statistics(target.models)
+        counted = difference(before, latest)[0].success_count if latest else ok
+        if (latest == previous and counted >= ok) or time.monotonic() > deadline:
+            return latest
+        previous = latest
+
+
+def _nothing_measured(counts: Counts, result: LoadResult) -> str:
+    failed = sum(counts.failed.values())
+    if not failed:
+        return (
+            f"no request was answered within {result.stopped_ns / 1e9:.3g} s ({counts.sent} sent, {counts.unfinished} "
+            "still waiting): expected answers in the measured window; raise measure.window.max if the model is this "
+            "slow, else see the server's log"
+        )
+    codes = ", ".join(f"{code} {count}" for code, count in sorted(counts.failed.items()))
+    first = next(iter(result.examples.values()), "no message")
+    return (
+        f"no request succeeded in the measured window: {failed} of {counts.sent} failed ({codes}), first message: "
+        f"{first}; check the workload's input against the model, and see the server's log"
+    )
+
+
+def _encoded(findings: Findings) -> dict[str, str]:
+    return {name: histogram.to_hdr_v2() for name, histogram in findings.histograms.items() if histogram.count}
+
+
+def failure_text(error: RunnerError) -> str:
+    """Message, remedy and, for a server, its last log lines."""
+    text = error.message if error.hint is None else f"{error.message}; {error.hint}"
+    tail = error.log_tail if isinstance(error, ServiceError) else ()
+    return "\n".join([text, *(f"  {line}" for line in tail)])

@@ -1,0 +1,159 @@
+"""The engine's callback during a trial: collects slices, asks the stop rule when a look is due, reports progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from runner.errors import ServiceError
+from runner.load.engine import LoadResult, Slice
+from runner.measure.series import Series, Window
+from runner.measure.settings import MeasureSettings
+from runner.measure.stopping import StopReason, decide, first_look_ns, too_many_errors
+from runner.measure.warmup import Warmup, find_warmup
+from runner.results.histogram import Histogram
+
+CHECK_EVERY_NS = 1_000_000_000
+"""How often the server is asked whether it lives; at once when requests fail."""
+PROGRESS_EVERY_NS = 200_000_000
+RECENT_SLICES = 10
+"""Progress shows the last second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialProgress:
+    """Where a trial stands; rates and latency are of the last second."""
+
+    phase: Literal["warm-up", "measuring"]
+    elapsed_s: float
+    deadline_s: float
+    """The trial stops sending no later than this."""
+    completions: int
+    failed: int
+    in_flight: int
+    requests_per_s: float
+    inferences_per_s: float
+    p50_ms: float
+    """0 while nothing has completed."""
+
+
+OnProgress = Callable[[TrialProgress], None]
+
+
+class Watch:
+    """Called by the engine with the slices that closed; returns True to stop."""
+
+    def __init__(
+        self,
+        settings: MeasureSettings,
+        slots: int,
+        batch: int,
+        server_check: Callable[[], None],
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self.settings, self.slots, self.batch = settings, slots, batch
+        self.server_check, self.on_progress = server_check, on_progress
+        self.slices: list[Slice] = []
+        self.ok = self.failed = 0
+        self.reason: StopReason = "plan ended"
+        self.aborted: str | None = None
+        self.death: ServiceError | None = None
+        """What the server check said when it found the server gone."""
+        self.warmup = Warmup(0, True, 0.0)
+        self._window: Window | None = None
+        self._next_look_ns = first_look_ns(settings)
+        self._next_check_ns = CHECK_EVERY_NS
+        self._next_progress_ns = 0
+
+    def __call__(self, slices: Sequence[Slice]) -> bool:
+        if not slices:
+            return False
+        self.slices.extend(slices)
+        self.ok += sum(s.ok for s in slices)
+        newly_failed = sum(sum(s.failed.values()) for s in slices)
+        self.failed += newly_failed
+        now_ns = slices[-1].end_ns
+        if newly_failed or now_ns >= self._next_check_ns:
+            self._next_check_ns = now_ns + CHECK_EVERY_NS
+            if self._server_is_gone():
+                return True
+        self._show(now_ns)
+        return self._stop(now_ns)
+
+    def _server_is_gone(self) -> bool:
+        # Kept instead of raised: an exception would end the load without its counts and first messages.
+        try:
+            self.server_check()
+        except ServiceError as error:
+            self.death = error
+        return self.death is not None
+
+    def window(self, result: LoadResult) -> Window:
+        """What was measured: the stop rule's window, or everything for a fixed number of requests."""
+        if self._window is not None:
+            return self._window
+        if self.settings.requests is not None:
+            return self._everything(result)
+        sent = Series.of([s for s in result.slices if s.end_ns <= result.stopped_ns] or result.slices)
+        self.warmup = find_warmup(sent, self.settings, self.slots)
+        self.aborted = self.aborted or "the load ended before the stop rule said so"
+        return self._shortened(sent)
+
+    def _everything(self, result: LoadResult) -> Window:
+        """First send to last answer; with unanswered requests the end of the last slice that holds an outcome."""
+        short = result.sent < (self.settings.requests or 0)
+        if short and self.aborted is None:
+            took_s = result.stopped_ns / 1e9
+            self.aborted = f"{result.sent} of {self.settings.requests} requests were sent in {took_s:.3g} s"
+        if not self.aborted:
+            self.reason = "all requests answered"
+        answered = [s.end_ns for s in result.slices if s.ok or s.failed]
+        last_ns = answered[-1] if answered else result.elapsed_ns
+        return Window(0, min(last_ns, result.elapsed_ns))
+
+    def _shortened(self, series: Series) -> Window:
+        """The window of a trial that ended too early; without its warm-up as far as anything is left then."""
+        end_ns = int(series.end_ns[-1]) if len(series) else 0
+        start_ns = self.warmup.end_ns
+        if start_ns >= end_ns or not series.within(Window(start_ns, end_ns)).completions:
+            self.warmup = Warmup(0, False, 0.0)
+            start_ns = 0
+        return Window(start_ns, end_ns)
+
+    def _stop(self, now_ns: int) -> bool:
+        if too_many_errors(self.ok, self.failed, self.settings):
+            self.reason = "too many errors"
+            share, limit = self.failed / (self.ok + self.failed), self.settings.max_error_rate
+            self.aborted = f"{share:.1%} of the requests failed (measure.max_error_rate {limit:.1%})"
+            return True
+        if self.settings.requests is not None or now_ns < self._next_look_ns:
+            return False
+        decision = decide(Series.of(self.slices), self.settings, self.slots)
+        self.warmup, self._next_look_ns = decision.warmup, decision.next_look_ns
+        if decision.stop and decision.reason is not None:
+            self.reason, self._window = decision.reason, decision.window
+        return decision.stop
+
+    def _show(self, now_ns: int) -> None:
+        if self.on_progress is None or now_ns < self._next_progress_ns:
+            return
+        self._next_progress_ns = now_ns + PROGRESS_EVERY_NS
+        recent = self.slices[-RECENT_SLICES:]
+        seconds = (recent[-1].end_ns - recent[0].start_ns) / 1e9
+        rate = sum(s.ok for s in recent) / seconds if seconds > 0 else 0.0
+        latency = Histogram.merged(s.latency for s in recent)
+        warm_ns = int(self.settings.warmup_min_s * 1e9)
+        self.on_progress(
+            TrialProgress(
+                phase="measuring" if now_ns > warm_ns else "warm-up",
+                elapsed_s=now_ns / 1e9,
+                deadline_s=self.settings.deadline_s,
+                completions=self.ok,
+                failed=self.failed,
+                in_flight=recent[-1].in_flight,
+                requests_per_s=rate,
+                inferences_per_s=rate * self.batch,
+                p50_ms=latency.quantile(0.5) / 1e6 if latency.count else 0.0,
+            )
+        )

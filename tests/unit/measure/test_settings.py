@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import UsageError
+from runner.measure.settings import EXPLORE, longest_trial_s, markdown_table, resolve
+from runner.scenario.schema import Measure
+
+
+def measure(**values: Any) -> Measure:
+    return Measure.model_validate(values)
+
+
+def test_explore_keeps_a_point_between_ten_and_twenty_five_seconds() -> None:
+    settings = resolve(Measure())
+    assert settings == EXPLORE
+    assert settings.warmup_min_s + settings.window_min_s >= 10
+    assert settings.deadline_s <= 25
+
+
+def test_the_stop_rule_is_stricter_than_what_is_reported() -> None:
+    assert resolve(Measure()).stop_confidence == pytest.approx(0.97)
+
+
+def test_every_value_can_be_set() -> None:
+    settings = resolve(
+        measure(
+            warmup={"min_time": "5s", "min_requests_per_slot": 20, "max_fraction": "30%"},
+            window={"min": "30s", "max": "300s"},
+            precision={
+                "confidence": "99%",
+                "throughput": "1%",
+                "mean": "2%",
+                "percentiles": {"p50": "2%", "p99.9": "5%"},
+            },
+            percentiles=[99, 50, 99.9, 50],
+            max_error_rate="1%",
+            drain="3s",
+            seed=7,
+        )
+    )
+    assert (settings.warmup_min_s, settings.warmup_min_requests_per_slot, settings.warmup_max_fraction) == (5, 20, 0.3)
+    assert (settings.window_min_s, settings.window_max_s) == (30, 300)
+    assert (settings.confidence, settings.throughput, settings.mean) == (0.99, 0.01, 0.02)
+    assert settings.percentile_precision == {50.0: 0.02, 99.9: 0.05}
+    assert settings.percentiles == (50.0, 99.0, 99.9)
+    assert (settings.max_error_rate, settings.drain_s, settings.seed) == (0.01, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"),
+    [({"max": "3s"}, (3, 3)), ({"min": "40s"}, (40, 40)), ({"min": "1s"}, (1, 20)), ({"max": "60s"}, (8, 60))],
+)
+def test_one_edge_of_the_window_moves_the_profiles_other_one(window: dict[str, str], expected: tuple[int, int]) -> None:
+    settings = resolve(measure(window=window))
+    assert (settings.window_min_s, settings.window_max_s) == expected
+
+
+def test_reference_measures_64_requests_from_cold() -> None:
+    settings = resolve(measure(profile="reference"))
+    assert settings.requests == 64
+    assert settings.warmup_min_s == settings.warmup_min_requests_per_slot == 0
+    assert settings.throughput is None
+    assert not settings.percentile_precision
+    assert resolve(measure(profile="reference", requests=100)).requests == 100
+
+
+def test_a_fixed_count_turns_the_warmup_of_explore_off() -> None:
+    settings = resolve(measure(requests=100))
+    assert (settings.requests, settings.warmup_min_s, settings.warmup_min_requests_per_slot) == (100, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"window": {"max": "0s"}}, "measure.window.max"),
+        ({"precision": {"confidence": "100%"}}, "measure.precision.confidence"),
+        ({"precision": {"confidence": "20%"}}, "measure.precision.confidence"),
+        ({"precision": {"percentiles": {"p0": "5%"}}}, "measure.precision.percentiles"),
+        ({"requests": 64, "warmup": {"min_time": "2s"}}, "measure.warmup.min_time"),
+        ({"profile": "reference", "warmup": {"min_requests_per_slot": 2}}, "measure.warmup.min_requests_per_slot"),
+    ],
+)
+def test_contradictions_are_refused_with_place_and_remedy(values: dict[str, Any], where: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve(measure(**values))
+    assert error.value.message.startswith(where)
+    assert "got" in error.value.message
+    assert error.value.hint
+
+
+def test_the_longest_trial_counts_warmup_window_and_drain() -> None:
+    assert longest_trial_s(Measure()) == 2 + 20 + 10
+
+
+def test_the_table_in_the_documentation_is_the_profiles() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "measurement.md").read_text(encoding="utf-8")
+    assert markdown_table() in text
