@@ -29,6 +29,8 @@ class TensorSpec:
     datatype: str
     """KServe name: UINT8, FP32, BYTES, …"""
     shape: tuple[int, ...]
+    optional: bool = False
+    """An input that a request may leave out."""
 
 
 @dataclass(frozen=True)

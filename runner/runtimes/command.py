@@ -1,0 +1,110 @@
+"""The command line of a Triton server, as pure functions of what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import RigError
+from runner.runtimes.base import ServerSpec
+from runner.services.base import Endpoint
+
+EXIT_TIMEOUT_S = 10
+"""How long Triton waits for requests in flight when it is asked to stop."""
+
+_OURS = {
+    "allow-grpc": "measurement talks gRPC",
+    "backend-directory": "it points at this run's python stub",
+    "id": "readiness checks that it talks to this very server",
+    "load-model": "use server.load",
+    "model-control-mode": "models are loaded explicitly, see server.load",
+    "model-repository": "the repository is assembled from `repository`",
+}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports of one server."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+
+def endpoint(ports: Ports) -> Endpoint:
+    """Where a server on this machine answers."""
+    return Endpoint(
+        http=f"127.0.0.1:{ports.http}", grpc=f"127.0.0.1:{ports.grpc}", metrics=f"127.0.0.1:{ports.metrics}"
+    )
+
+
+def fixed_ports(flags: Mapping[str, object]) -> dict[str, int]:
+    """Ports that the scenario itself asks for: http, grpc, metrics -> number."""
+    wanted = {kind: flags[f"{kind}-port"] for kind in ("http", "grpc", "metrics") if f"{kind}-port" in flags}
+    for kind, port in wanted.items():
+        if isinstance(port, bool) or not str(port).isdigit() or not 0 < int(str(port)) < 65536:
+            raise RigError(
+                f"server.flags.{kind}-port is {port!r}; a port is a number from 1 to 65535",
+                hint="leave it out and a free port is chosen",
+            )
+    return {kind: int(str(port)) for kind, port in wanted.items()}
+
+
+def server_argv(program: Path, spec: ServerSpec, ports: Ports, backends: Path, identity: str) -> list[str]:
+    """The whole command: what the runner needs first, then the scenario's own flags, which win where both exist.
+
+    Raises:
+        RigError: a flag that would take the server out of the runner's hands.
+    """
+    for name in spec.flags:
+        if name in _OURS:
+            raise RigError(f"server.flags.{name} cannot be set: {_OURS[name]}", hint=f"remove server.flags.{name}")
+    ours: dict[str, object] = {
+        "id": identity,
+        "model-repository": spec.repository.absolute(),
+        "model-control-mode": "explicit",
+        "backend-directory": backends,
+        "backend-config": f"python,shm-region-prefix-name={shm_prefix(identity)}",
+        "http-address": "127.0.0.1",
+        "http-port": ports.http,
+        "grpc-address": "127.0.0.1",
+        "grpc-port": ports.grpc,
+        "metrics-address": "127.0.0.1",
+        "metrics-port": ports.metrics,
+        "exit-timeout-secs": EXIT_TIMEOUT_S,
+    }
+    repeatable = {name: value for name, value in spec.flags.items() if name == "backend-config"}
+    flags = [*{**ours, **{name: v for name, v in spec.flags.items() if name not in repeatable}}.items()]
+    models = dict.fromkeys((*spec.load, spec.canary))
+    loads: list[tuple[str, object]] = [("load-model", model) for model in models]
+    return [str(program), *(_flag(name, value) for name, value in (*flags, *repeatable.items(), *loads))]
+
+
+def shm_prefix(identity: str) -> str:
+    """Start of the names of a server's shared-memory segments: unique to it, so sweeping them is safe."""
+    return f"{identity}_"
+
+
+def stub_script(stub: Path, binaries: Path, libraries: Path) -> str:
+    """A python-backend stub that runs in our interpreter's environment.
+
+    The stub embeds Python and finds its packages through the `python3` that comes first on PATH; libpython may lie
+    outside the loader's folders. Variables that would redirect either are removed.
+    """
+    return (
+        "#!/bin/sh\n"
+        f"PATH={_quoted(binaries)}:$PATH\n"
+        f"LD_LIBRARY_PATH={_quoted(libraries)}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\n"
+        "export PATH LD_LIBRARY_PATH\n"
+        "unset PYTHONHOME PYTHONPATH\n"
+        f'exec {_quoted(stub)} "$@"\n'
+    )
+
+
+def _flag(name: str, value: object) -> str:
+    return f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "'\\''") + "'"

@@ -1,0 +1,224 @@
+"""The KServe (Triton) gRPC protocol, on the official protobufs."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from runner.errors import ServiceError
+from runner.results.records import ModelStatistics
+from runner.services.base import Endpoint, ModelMetadata, Tensors, TensorSpec
+from runner.services.pipeline import EnsembleStep, composing_models
+from runner.services.tensors import from_wire, to_wire
+
+if TYPE_CHECKING:
+    from runner.scenario.schema import Workload
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A server that is coming up refuses connections; the default backoff would then hide it for up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # `http_proxy` in the environment must not come between us and a server on this machine.
+    ("grpc.enable_http_proxy", 0),
+    # Two clients of one address must not share a connection, or one's trouble becomes the other's.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_UNKNOWN_MODEL = re.compile(r"unknown model|requested model '.*' is not available")
+# CANCELLED: the server is going away under the call.
+_NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.CANCELLED)
+
+
+def connect(endpoint: Endpoint, workload: Workload) -> KServeGrpc:
+    """A client for the endpoint; nothing is sent yet."""
+    return KServeGrpc(endpoint.grpc)
+
+
+class KServeGrpc:
+    """A `Service` over one gRPC channel."""
+
+    grpc_method = "/inference.GRPCInferenceService/ModelInfer"
+
+    def __init__(self, address: str, *, timeout_s: float = 10.0) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._channel: Any = grpc.insecure_channel(address, options=_OPTIONS)
+        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._known: dict[str, ModelMetadata] = {}
+
+    def ready(self, model: str) -> bool:
+        """True when the model can be called now; False while nothing answers or the model is not loaded."""
+        try:
+            request = pb.ModelReadyRequest(name=model)
+            return bool(self._stub.ModelReady(request, timeout=self._timeout_s).ready)
+        except grpc.RpcError as error:
+            if error.code() in _NOT_YET:
+                return False
+            raise self._refusal(error, f"ask whether model {model!r} is ready", self._timeout_s, model) from error
+
+    def server(self) -> tuple[str, str]:
+        """Identifier and version of the server."""
+        answer = self._call("ServerMetadata", pb.ServerMetadataRequest(), "read the server's version")
+        return answer.name, answer.version
+
+    def models(self) -> list[str]:
+        """Names in the server's repository index, loaded or not."""
+        answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(), "list the server's models")
+        return sorted({entry.name for entry in answer.models})
+
+    def metadata(self, model: str) -> ModelMetadata:
+        """Inputs, outputs, batching and, of an ensemble, the models behind it."""
+        request = pb.ModelMetadataRequest(name=model)
+        answer = self._call("ModelMetadata", request, f"read the metadata of model {model!r}", model)
+        config = self._config(model)
+        optional = {tensor.name for tensor in config.input if tensor.optional}
+        batched = config.max_batch_size > 0
+        return ModelMetadata(
+            name=answer.name,
+            version=max(answer.versions, key=_numeric, default=""),
+            platform=answer.platform,
+            max_batch_size=config.max_batch_size,
+            inputs=tuple(_spec(tensor, batched, optional) for tensor in answer.inputs),
+            outputs=tuple(_spec(tensor, batched) for tensor in answer.outputs),
+            composing_models=composing_models(model, self._steps),
+        )
+
+    def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
+        """Counters of each model since the server started, all its versions together."""
+        return tuple(self._statistics_of(model) for model in models)
+
+    def encode(self, model: str, inputs: Tensors) -> bytes:
+        """One ModelInferRequest, ready to send any number of times."""
+        return bytes(self._request(model, inputs).SerializeToString(deterministic=True))
+
+    def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:
+        """One real inference."""
+        request = self._request(model, inputs)
+        answer = self._call("ModelInfer", request, f"call model {model!r}", model, timeout_s)
+        try:
+            return dict(_outputs(answer))
+        except ValueError as error:
+            raise ServiceError(
+                f"the answer of model {model!r} is not valid: {error}",
+                hint="the server's python backend may run with numpy 2, which its build reads wrongly",
+            ) from error
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _config(self, model: str) -> Any:
+        request = pb.ModelConfigRequest(name=model)
+        return self._call("ModelConfig", request, f"read the configuration of model {model!r}", model).config
+
+    def _steps(self, model: str) -> list[EnsembleStep]:
+        return [
+            EnsembleStep(step.model_name, frozenset(step.input_map.values()), frozenset(step.output_map.values()))
+            for step in self._config(model).ensemble_scheduling.step
+        ]
+
+    def _statistics_of(self, model: str) -> ModelStatistics:
+        request = pb.ModelStatisticsRequest(name=model)
+        answer = self._call("ModelStatistics", request, f"read the statistics of model {model!r}", model)
+        versions = answer.model_stats
+
+        def total(counter: str, part: str) -> int:
+            return sum(getattr(getattr(version.inference_stats, counter), part) for version in versions)
+
+        return ModelStatistics(
+            model=model,
+            version=",".join(sorted((version.version for version in versions), key=_numeric)),
+            success_count=total("success", "count"),
+            failure_count=total("fail", "count"),
+            inference_count=sum(version.inference_count for version in versions),
+            execution_count=sum(version.execution_count for version in versions),
+            queue_ns=total("queue", "ns"),
+            compute_input_ns=total("compute_input", "ns"),
+            compute_infer_ns=total("compute_infer", "ns"),
+            compute_output_ns=total("compute_output", "ns"),
+            success_ns=total("success", "ns"),
+            cache_hit_count=total("cache_hit", "count"),
+            cache_miss_count=total("cache_miss", "count"),
+        )
+
+    def _request(self, model: str, inputs: Tensors) -> Any:
+        if model not in self._known:
+            self._known[model] = self.metadata(model)
+        datatypes = {tensor.name: tensor.datatype for tensor in self._known[model].inputs}
+        request = pb.ModelInferRequest(model_name=model)
+        for name, array in inputs.items():
+            if name not in datatypes:
+                raise ServiceError(
+                    f"model {model!r} has no input {name!r}; it has {', '.join(datatypes)}",
+                    hint=_did_you_mean(name, list(datatypes)),
+                )
+            request.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
+            try:
+                request.raw_input_contents.append(to_wire(array, datatypes[name]))
+            except ValueError as error:
+                raise ServiceError(f"input {name!r} of model {model!r}: {error}") from error
+        return request
+
+    def _call(self, method: str, request: Any, doing: str, model: str = "", timeout_s: float | None = None) -> Any:
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            return getattr(self._stub, method)(request, timeout=limit_s)
+        except grpc.RpcError as error:
+            raise self._refusal(error, doing, limit_s, model) from error
+
+    def _refusal(self, error: Any, doing: str, limit_s: float, model: str) -> ServiceError:
+        """What went wrong, in words: which call, where, why, and what to do."""
+        code, details = error.code(), (error.details() or "").strip()
+        where = f"could not {doing} at {self._address}"
+        if _UNKNOWN_MODEL.search(details):
+            return ServiceError(f"{where}: {details}", hint=self._nearest_model(model))
+        match code:
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return ServiceError(
+                    f"{where}: no answer within {limit_s:g} s",
+                    hint="the server accepts connections but does not answer; look at its log and its load",
+                )
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+                return ServiceError(f"{where}: {details}", hint="nothing answers there: is the server running?")
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return ServiceError(
+                    f"{where}: {details or 'not implemented'}", hint="this server does not speak Triton's KServe v2"
+                )
+        return ServiceError(f"{where}: {code.name}: {details}", hint="the server refused it; its log says more")
+
+    def _nearest_model(self, model: str) -> str:
+        try:
+            names = self.models()
+        except ServiceError:
+            return "check workload.model against the server's repository"
+        return _did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"no name like {name!r} is known"
+
+
+def _numeric(version: str) -> tuple[bool, int, str]:
+    return (version.isdigit(), int(version) if version.isdigit() else 0, version)
+
+
+def _spec(tensor: Any, batched: bool, optional: set[str] | None = None) -> TensorSpec:
+    shape = tuple(tensor.shape)
+    return TensorSpec(tensor.name, tensor.datatype, shape[1:] if batched else shape, tensor.name in (optional or ()))
+
+
+def _outputs(answer: Any) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
+    if len(answer.raw_output_contents) != len(answer.outputs):
+        raise ValueError(f"{len(answer.outputs)} outputs, but {len(answer.raw_output_contents)} raw contents")
+    for tensor, raw in zip(answer.outputs, answer.raw_output_contents, strict=True):
+        yield tensor.name, from_wire(raw, tensor.datatype, tensor.shape)
