@@ -1,0 +1,229 @@
+"""`scenario run` as a user runs it: a process of its own, a real Triton, the native engine."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+MODELS = Path(__file__).parent / "resources" / "models"
+SLEEPY = f"""scenario: 1
+name: sleepy
+repository: {{models: {{sleepy: {{from: {MODELS}/sleepy, args: {{delay_ms: 5}}}}}}}}
+workload: {{model: sleepy, input: {{INPUT0: {{generate: random, shape: [4]}}}}}}
+measure: {{warmup: {{min_time: 300ms, min_requests_per_slot: 2}}, window: {{min: 1s, max: 2s}}}}
+matrix: {{axes: {{workload.batch: [1, 2], load.concurrency: [1, 2]}}}}
+"""
+
+
+class Cli:
+    """Runs `scenario` in a scratch folder with a home of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / "home"
+        self.file = folder / "sleepy.yaml"
+        self.file.write_text(SLEEPY)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "runner", *arguments]
+        environment = {**os.environ, "SCENARIO_HOME": str(self.home)}
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=110)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def directory(self) -> Path:
+        (found,) = (self.folder / "runs").iterdir()
+        return found
+
+    def journal(self) -> list[dict[str, Any]]:
+        lines = (self.directory() / "journal.jsonl").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def trials(self) -> list[dict[str, Any]]:
+        return [line for line in self.journal() if line["kind"] == "trial"]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    before = leftovers()
+    yield Cli(tmp_path)
+    wait_for(lambda: leftovers() <= before, "nothing is left behind")
+
+
+def leftovers() -> set[str]:
+    """Server processes and shared-memory segments of this machine."""
+    processes = {
+        f"{process.pid} {process.info['name']}"
+        for process in psutil.process_iter(["name", "status"])
+        if "triton" in (process.info["name"] or "") and process.info["status"] != psutil.STATUS_ZOMBIE
+    }
+    return processes | {f"/dev/shm/{name}" for name in os.listdir("/dev/shm")}
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"expected within {seconds} s: {what}; now {leftovers()}"
+        time.sleep(0.1)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_writes_tables_that_agree(cli: Cli) -> None:
+    done = cli.run("run", str(cli.file))
+    assert done.returncode == 0, done.stderr
+    directory = cli.directory()
+    assert done.stdout.splitlines()[-1] == f"results: runs/{directory.name}"
+    points = rows(directory / "points.csv")
+    document = json.loads((directory / "points.json").read_text())
+    combined = rows(directory / "combined.csv")
+    assert len(points) == len(document["points"]) == len(combined) == 4
+    for row, point, reference in zip(points, document["points"], combined, strict=True):
+        assert row["case_id"] == point["case_id"]
+        assert row["state"] == point["state"] == "ok", point
+        assert row["batch"] == reference["Batch size"]
+        rate = float(row["inferences_per_s"])
+        assert rate == pytest.approx(point["inferences_per_s"], rel=1e-6)
+        assert rate == pytest.approx(float(reference["Inferences/Second"]), rel=1e-4)
+        assert int(reference["p50 latency"]) == pytest.approx(float(row["latency_p50_ms"]) * 1000, abs=1)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["outcome"] == "complete"
+    assert {"resolved.yaml", "points.csv", "stages.csv"} <= {artefact["path"] for artefact in manifest["artefacts"]}
+
+
+def test_the_server_counted_what_we_counted(cli: Cli) -> None:
+    assert cli.run("run", str(cli.file)).returncode == 0
+    for trial in cli.trials():
+        counts, (server,) = trial["counts"], trial["server"]
+        assert counts["sent"] == counts["ok"]
+        assert server["success_count"] == counts["ok"] > 100
+        assert server["inference_count"] == counts["ok"] * trial["batch"]
+
+
+def test_one_instance_of_5_ms_serves_what_arithmetic_says(cli: Cli) -> None:
+    """A model that sleeps 5 ms, one instance: at most 200 requests/s, latency about concurrency times 5 ms."""
+    assert cli.run("run", str(cli.file)).returncode == 0
+    for trial in cli.trials():
+        summary = trial["summary"]
+        assert 120 < summary["requests_per_s"]["value"] <= 200
+        assert summary["latency_mean_ms"]["value"] == pytest.approx(5 * trial["load"]["concurrency"], rel=0.5)
+        assert summary["littles_law_error"] < 0.02
+
+
+def test_kill_9_then_resume(cli: Cli) -> None:
+    process = cli.start("run", str(cli.file))
+    wait_for(lambda: (cli.folder / "runs").is_dir() and len(cli.trials()) >= 2, "two finished points")
+    process.kill()
+    process.wait()
+    process.stdout and process.stdout.close()
+    process.stderr and process.stderr.close()
+    first = cli.trials()
+    assert 2 <= len(first) < 4
+    done = cli.run("run", str(cli.file), "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"resumed: {len(first)} of 4 points" in done.stderr
+    trials = cli.trials()
+    assert trials[: len(first)] == first
+    assert len({trial["case_id"] for trial in trials}) == len(trials) == 4
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_run_cleans_up_keeps_points_and_resumes(cli: Cli, signum: int, code: int) -> None:
+    process = cli.start("run", str(cli.file))
+    wait_for(lambda: (cli.folder / "runs").is_dir() and len(cli.trials()) >= 1, "a finished point")
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "scenario run --resume" in err
+    finished = len(cli.trials())
+    points = rows(cli.directory() / "points.csv")
+    assert [row["state"] for row in points].count("ok") == finished
+    assert cli.run("run", str(cli.file), "--resume").returncode == 0
+    assert len(cli.trials()) == 4
+
+
+def test_resume_with_nothing_to_resume(cli: Cli) -> None:
+    done = cli.run("run", str(cli.file), "--resume")
+    assert done.returncode == 2
+    assert "nothing to resume" in done.stderr
+
+
+def test_server_that_dies_mid_point_costs_that_point_only(cli: Cli) -> None:
+    process = cli.start("run", str(cli.file))
+    wait_for(lambda: (cli.folder / "runs").is_dir() and len(cli.trials()) >= 1, "a finished point")
+    time.sleep(0.5)
+    (server,) = (
+        child for child in psutil.Process(process.pid).children(recursive=True) if child.name() == "tritonserver"
+    )
+    server.kill()
+    out, err = process.communicate(timeout=110)
+    assert process.returncode == 5, err
+    states = [row["state"] for row in rows(cli.directory() / "points.csv")]
+    assert sorted(states) == ["failed", "ok", "ok", "ok"], out
+    (failed,) = (trial for trial in cli.trials() if trial["state"] == "failed")
+    assert "server" in failed["failure"]
+    again = cli.run("run", str(cli.file), "--resume")
+    assert again.returncode == 0, again.stderr
+    assert len(cli.trials()) == 5
+
+
+def test_model_that_fails_to_load_says_why(cli: Cli, tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken.parent / "config.pbtxt").write_text((MODELS / "identity" / "config.pbtxt").read_text())
+    (broken / "model.py").write_text("raise RuntimeError('no such weights')\n")
+    done = cli.run(
+        "run",
+        str(cli.file),
+        "--set",
+        f"repository.models.sleepy.from={broken.parent}",
+        "--set",
+        "repository.models.sleepy.args={}",
+    )
+    assert done.returncode == 4
+    assert "no such weights" in done.stderr
+    assert cli.trials() == []
+
+
+def test_batch_above_max_batch_is_refused_before_anything_starts(cli: Cli) -> None:
+    done = cli.run("run", str(cli.file), "--set", "matrix.axes={workload.batch: [1, 16]}")
+    assert done.returncode in (2, 3)
+    assert "16" in done.stderr
+    assert "max_batch_size" in done.stderr
+
+
+def test_stages_of_an_ensemble(cli: Cli) -> None:
+    models = "{identity: {from: %s}, sleepy: {from: %s}, chain: {from: %s}}"
+    models %= tuple(MODELS / name for name in ("identity", "sleepy", "chain"))
+    done = cli.run(
+        "run",
+        str(cli.file),
+        "--set",
+        f"repository.models={models}",
+        "--set",
+        "workload.model=chain",
+        "--set",
+        "matrix.axes={load.concurrency: [2]}",
+    )
+    assert done.returncode == 0, done.stderr
+    stages = rows(cli.directory() / "stages.csv")
+    assert [row["model"] for row in stages] == ["chain", "identity", "sleepy"]
+    assert "sleepy" in done.stdout

@@ -1,0 +1,277 @@
+"""The conductor with a fake runtime (a real gRPC server in this process) and the native engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import RigError, ServiceError, UsageError
+from runner.load.native import NativeEngine
+from runner.results.records import Trial
+from runner.runtimes.fake import FakeRuntime
+from runner.scenario.loading import LoadedScenario, load_scenario
+from runner.scenario.matrix import expand
+from runner.services.fake import FakeServer, Script
+from runner.services.kserve import connect
+from runner.workflow import (
+    MAX_SERVER_DEATHS,
+    Outcome,
+    Rooms,
+    RunOptions,
+    Silent,
+    plan_scenario,
+    reset_scenario,
+    run_scenario,
+    server_groups,
+    setup_scenario,
+    state_of,
+)
+
+MODEL = Path(__file__).parents[1] / "integration" / "resources" / "models" / "identity"
+FILE = f"""scenario: 1
+name: fake
+repository: {{models: {{identity: {{from: {MODEL}}}}}}}
+workload: {{model: identity, timeout: 1s, input: {{INPUT0: {{generate: random, shape: [4]}}}}}}
+measure: {{profile: reference, requests: 40, drain: 1s}}
+matrix: {{axes: {{workload.batch: [1, 2], load.concurrency: [1, 4]}}}}
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Callable[..., LoadedScenario]:
+    path = tmp_path / "fake.yaml"
+    path.write_text(FILE)
+    return lambda *overrides: load_scenario(path, set_=overrides, env={})
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> RunOptions:
+    return RunOptions(output_dir=tmp_path / "runs", home=tmp_path / "home")
+
+
+def rooms(*servers: FakeServer) -> Rooms:
+    """One fake server per start; the last one serves all further starts."""
+    waiting = list(servers) or [FakeServer()]
+    runtime = FakeRuntime(lambda: waiting.pop(0) if len(waiting) > 1 else waiting[0])
+    return Rooms(runtime, NativeEngine(), connect)
+
+
+class Recorder(Silent):
+    """Keeps the names of what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.trials: list[Trial] = []
+
+    def on_run(self, directory: Path, points: int, done: int) -> None:
+        self.events.append(f"run {done}/{points}")
+
+    def on_case(self, case: Any) -> None:
+        self.events.append("case")
+
+    def on_trial(self, trial: Trial) -> None:
+        self.events.append(trial.state)
+        self.trials.append(trial)
+
+
+def states(outcome: Outcome) -> list[str]:
+    return [point.state for point in outcome.run.points()]
+
+
+def test_every_point_is_measured_on_one_server(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    recorder, made = Recorder(), rooms()
+    outcome = run_scenario(loaded(), options, recorder, made)
+    assert recorder.events[0] == "run 0/4"
+    assert len(recorder.trials) == 4
+    assert isinstance(made.runtime, FakeRuntime)
+    assert len(made.runtime.started) == 1
+    assert all(trial.counts and trial.counts.ok == 40 for trial in recorder.trials)
+    assert outcome.run.manifest.outcome in ("complete", "partial")
+    assert (outcome.directory / "points.csv").exists()
+
+
+def test_a_skipped_point_is_listed_not_measured(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    scenario = loaded("matrix.skip=['workload.batch * load.concurrency > 4']")
+    outcome = run_scenario(scenario, options, rooms=rooms())
+    assert states(outcome)[-1] == "skipped"
+    assert len(outcome.run.trials) == 3
+
+
+def test_isolation_restart_gives_each_point_a_server(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    made = rooms()
+    run_scenario(loaded("server.isolation.between_points=restart"), options, rooms=made)
+    assert isinstance(made.runtime, FakeRuntime)
+    assert len(made.runtime.started) == 4
+    assert len({spec.log for spec in made.runtime.started}) == 4
+
+
+def test_an_axis_over_the_server_restarts_it_once_per_value(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    axes = "{load.concurrency: [1, 2], repository.models.identity.config.max_batch_size: [4, 8]}"
+    scenario = loaded(f"matrix.axes={axes}")
+    groups = server_groups(expand(scenario))
+    assert [len(group) for group in groups] == [2, 2]
+    made = rooms()
+    run_scenario(scenario, options, rooms=made)
+    assert isinstance(made.runtime, FakeRuntime)
+    assert len({spec.repository for spec in made.runtime.started}) == len(made.runtime.started) == 2
+
+
+def test_a_server_that_dies_costs_one_point_and_is_replaced(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    dying = FakeServer(script=Script(die_after=60))
+    outcome = run_scenario(loaded(), options, rooms=rooms(dying, FakeServer()))
+    assert states(outcome)[1] == "failed"
+    assert "SIGKILL" in str(outcome.run.trials[outcome.run.cases[1].case_id].failure)
+    assert "failed" not in states(outcome)[2:]
+    assert outcome.exit_code == 5
+    assert any("failed" in problem for problem in outcome.problems)
+
+
+def test_resume_measures_what_failed_and_keeps_the_rest(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    dying = FakeServer(script=Script(die_after=60))
+    first = run_scenario(loaded(), options, rooms=rooms(dying, FakeServer()))
+    kept = {case: trial for case, trial in first.run.trials.items() if trial.state != "failed"}
+    recorder = Recorder()
+    second = run_scenario(loaded(), replace(options, resume=True), recorder, rooms())
+    assert second.directory == first.directory
+    assert recorder.events[0] == "run 3/4"
+    assert len(recorder.trials) == 1
+    assert kept.items() <= second.run.trials.items()
+    assert "failed" not in states(second)
+
+
+def test_resume_of_another_scenario_is_refused(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    dying = FakeServer(script=Script(die_after=60))
+    run_scenario(loaded(), options, rooms=rooms(dying, FakeServer()))
+    with pytest.raises(UsageError, match=r"workload\.batch|measure\.requests"):
+        run_scenario(loaded("measure.requests=41"), replace(options, resume=True), rooms=rooms())
+
+
+def test_a_server_that_always_dies_ends_the_run_with_its_points_on_disk(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    dying = [FakeServer(script=Script(die_after=5)) for _ in range(MAX_SERVER_DEATHS)]
+    with pytest.raises(ServiceError, match="SIGKILL"):
+        run_scenario(loaded(), options, rooms=rooms(*dying))
+    (directory,) = options.output_dir.iterdir()
+    assert (directory / "points.csv").read_text().count("failed") >= MAX_SERVER_DEATHS
+
+
+def test_a_server_that_never_gets_ready_is_a_service_error(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    with pytest.raises(ServiceError):
+        run_scenario(loaded("server.ready.timeout=300ms"), options, rooms=rooms(FakeServer(script=Script(ready=False))))
+
+
+def test_a_server_that_accepts_and_never_answers_fails_the_point_by_timeout(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    server = FakeServer(script=Script(silent=True))
+    outcome = run_scenario(
+        loaded("workload.timeout=200ms", "measure.requests=4", "matrix.axes={load.concurrency: [2]}"),
+        options,
+        rooms=rooms(server),
+    )
+    (trial,) = outcome.run.trials.values()
+    assert trial.state == "failed"
+    assert trial.counts is not None
+    assert trial.counts.failed == {"timeout": 4}
+
+
+def test_failed_requests_are_counted_and_named(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    server = FakeServer(script=Script(fail_every=4))
+    outcome = run_scenario(
+        loaded("measure.max_error_rate=50%", "matrix.axes={load.concurrency: [1]}"), options, rooms=rooms(server)
+    )
+    (trial,) = outcome.run.trials.values()
+    assert trial.counts is not None
+    assert trial.counts.ok + sum(trial.counts.failed.values()) == trial.counts.sent == 40
+    assert sum(trial.counts.failed.values()) == 10
+    assert trial.errors
+
+
+def test_unknown_input_is_refused_with_the_nearest_name_before_a_server_starts(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    made = rooms()
+    with pytest.raises(RigError, match="did you mean `INPUT0`"):
+        run_scenario(loaded("workload.input={INPUT: {generate: zero, shape: [4]}}"), options, rooms=made)
+    assert isinstance(made.runtime, FakeRuntime)
+    assert made.runtime.started == []
+
+
+def test_ctrl_c_leaves_a_resumable_run_with_reports(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    class Impatient(Recorder):
+        def on_trial(self, trial: Trial) -> None:
+            super().on_trial(trial)
+            if len(self.trials) == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_scenario(loaded(), options, Impatient(), rooms())
+    (directory,) = options.output_dir.iterdir()
+    assert (directory / "points.csv").exists()
+    recorder = Recorder()
+    run_scenario(loaded(), replace(options, resume=True), recorder, rooms())
+    assert recorder.events[0] == "run 2/4"
+
+
+def test_disk_full_keeps_earlier_points(
+    loaded: Callable[..., LoadedScenario], options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner.results.journal import JournalWriter
+
+    append, trials = JournalWriter.append, []
+
+    def full_after_two(self: JournalWriter, kind: str, body: dict[str, Any]) -> None:
+        if kind == "trial":
+            trials.append(body)
+            if len(trials) > 2:
+                raise RigError("no space left on device")
+        append(self, kind, body)
+
+    monkeypatch.setattr(JournalWriter, "append", full_after_two)
+    with pytest.raises(RigError, match="no space left"):
+        run_scenario(loaded(), options, rooms=rooms())
+    (directory,) = options.output_dir.iterdir()
+    assert (directory / "points.csv").read_text().count(",ok,") + (directory / "points.csv").read_text().count(
+        ",invalid,"
+    ) == 2
+
+
+def test_setup_twice_reuses_and_reset_removes(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    scenario = loaded()
+    (first,) = setup_scenario(scenario, options, Silent())
+    (second,) = setup_scenario(scenario, options, Silent())
+    assert first.repository == second.repository
+    assert {report.action for report in second.reports} <= {"reused", "not needed"}
+    state = state_of(scenario, options.home)
+    assert state.path.exists()
+    assert reset_scenario(scenario, dry_run=True, home=options.home)
+    assert state.path.exists()
+    removals = reset_scenario(scenario, home=options.home)
+    assert removals
+    assert not state.path.exists()
+    assert reset_scenario(scenario, home=options.home) == ()
+
+
+def test_plan_changes_nothing(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    plan = plan_scenario(loaded(), options)
+    assert plan.points == 4
+    assert plan.longest_s > 0
+    assert [step.action for step in plan.setup] == ["would build"]
+    assert options.home is not None
+    assert not options.home.exists()
+    assert plan.as_dict()["points"][0]["parameters"] == {"workload.batch": 1, "load.concurrency": 1}
