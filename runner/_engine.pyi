@@ -1,11 +1,26 @@
 """The native load engine: a plan and ready bytes in, counts and histograms out.
 
-Private: `runner.load` is the only importer. The engine never logs, prints, reads scenario files or knows what a model is.
+Private: `runner.load` is the only importer. The engine never logs, prints, reads scenario files or knows what a model
+is.
 All times are integer nanoseconds on one monotonic clock; offsets count from the start of the run.
 """
 
 from collections.abc import Callable, Sequence
 from typing import final
+
+__all__ = [
+    "ConnectError",
+    "EngineError",
+    "LoadResult",
+    "PayloadPool",
+    "PlanError",
+    "Slice",
+    "Tick",
+    "__version__",
+    "bucket_bounds",
+    "bucket_index",
+    "run",
+]
 
 __version__: str
 
@@ -25,7 +40,7 @@ class PayloadPool:
     For gRPC each payload is one protobuf message without the 5-byte frame prefix.
     """
 
-    def __init__(self, payloads: Sequence[bytes]) -> None: ...
+    def __new__(cls, payloads: Sequence[bytes]) -> PayloadPool: ...
     def __len__(self) -> int: ...
     @property
     def nbytes(self) -> int: ...

@@ -6,192 +6,102 @@ number that looks right. Unions are tagged by one word (`kind`, `source`).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from runner.units import ByteSize, Fraction, Seconds
+from runner.scenario.schema_base import (
+    Identifier,
+    Name,
+    Percentile,
+    Scalar,
+    Sha256,
+    Strict,
+    refuse,
+)
+from runner.scenario.schema_matrix import (
+    Axis,
+    FloatAxis,
+    IntAxis,
+    Matrix,
+    Pow2Axis,
+    ZipAxis,
+)
+from runner.scenario.schema_setup import (
+    Dataset,
+    ExportStep,
+    FetchStep,
+    FolderDataset,
+    ScriptStep,
+    Step,
+    StepBase,
+    SyntheticJpegDataset,
+)
+from runner.scenario.schema_targets import (
+    BoolVar,
+    EmbeddedLaunch,
+    EnumVar,
+    FloatVar,
+    IntVar,
+    Launch,
+    Requires,
+    StringVar,
+    Target,
+    Var,
+    VarBase,
+)
+from runner.units import Fraction, Seconds
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=64)]
-Scalar = bool | int | float | str
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Strict(BaseModel):
-    """Frozen, closed to unknown keys, with keys spelt as in the file (`from` is an alias in Python)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
-
-
-# --- vars and targets ---------------------------------------------------------------------------------------------
-
-
-class VarBase(Strict):
-    """What every typed input has."""
-
-    flag: Annotated[str, Field(pattern=r"^--[a-z][a-z0-9-]*$")] | None = None
-    """Command-line option that sets it, for example `--max-batch`."""
-    env: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None = None
-    """Environment variable that sets it."""
-    help: str = ""
-    """One line for `--help`."""
-
-
-class IntVar(VarBase):
-    """A whole number."""
-
-    type: Literal["int"]
-    default: int
-    min: int | None = None
-    max: int | None = None
-
-
-class FloatVar(VarBase):
-    """A number."""
-
-    type: Literal["float"]
-    default: float
-    min: float | None = None
-    max: float | None = None
-
-
-class StringVar(VarBase):
-    """Any text."""
-
-    type: Literal["string"]
-    default: str
-
-
-class BoolVar(VarBase):
-    """True or false."""
-
-    type: Literal["bool"]
-    default: bool
-
-
-class EnumVar(VarBase):
-    """One of a few words."""
-
-    type: Literal["enum"]
-    of: tuple[str, ...] = Field(min_length=1)
-    """The words."""
-    default: str
-
-
-Var = Annotated[IntVar | FloatVar | StringVar | BoolVar | EnumVar, Field(discriminator="type")]
-
-
-class Requires(Strict):
-    """What a machine must have for a target to be chosen by itself."""
-
-    gpus: int = Field(default=0, ge=0)
-    """NVIDIA GPUs visible to the driver, at least."""
-    docker: bool = False
-    """A reachable Docker engine."""
-    disk: ByteSize | None = None
-    """Free space where state is kept."""
-
-
-class EmbeddedLaunch(Strict):
-    """The Triton server that ships in the `nvidia-pytriton` wheel, as a child process of the runner."""
-
-    kind: Literal["embedded"] = "embedded"
-
-
-Launch = EmbeddedLaunch
-
-
-class Target(Strict):
-    """Where the service runs: a launch and a named bundle of overrides."""
-
-    requires: Requires = Requires()
-    """What the machine must have; the first target whose needs are met is the default."""
-    launch: Launch = EmbeddedLaunch()
-    """How the server is started."""
-    set: dict[str, Any] = {}
-    """Overrides by address, as with `--set`."""
-
-
-# --- setup --------------------------------------------------------------------------------------------------------
-
-
-class StepBase(Strict):
-    """What every setup step has."""
-
-    always: bool = False
-    """Run even when nothing that is served or sent refers to it."""
-
-
-class FetchStep(StepBase):
-    """Download one file; resumed after a break, checked, cached for offline use."""
-
-    kind: Literal["fetch"]
-    url: str
-    """http, https or file URL."""
-    mirrors: tuple[str, ...] = ()
-    """Tried in order when `url` fails."""
-    sha256: Sha256 | None = None
-    """Digest of the file; without it the step is refused unless `--trust-first-use` records what came."""
-    size: ByteSize | None = None
-    """Expected size, for the disk estimate and an early refusal."""
-    filename: Name | None = None
-    """Name of the artifact; by default the last part of the URL."""
-
-
-class ExportStep(StepBase):
-    """Run an export script in the target; it writes one model file."""
-
-    kind: Literal["export"]
-    script: str
-    """A script of `setup_scripts/`, or a path relative to this file; called with `--output PATH` and the arguments."""
-    args: dict[str, Scalar] = {}
-    """Passed as `--key value`."""
-    output: Name = "model.onnx"
-    """File name of the model."""
-
-
-class SyntheticJpegDataset(StepBase):
-    """Seeded synthetic photographs as JPEG: same seed, same bytes on the same library version."""
-
-    kind: Literal["dataset"]
-    source: Literal["synthetic_jpeg"]
-    count: int = Field(default=64, ge=1, le=100_000)
-    """Images."""
-    seed: int = Field(default=0, ge=0)
-    width: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(le=16384)]] = (320, 1280)
-    """Smallest and largest width in pixels; heights follow common aspect ratios."""
-    quality: int = Field(default=85, ge=1, le=100)
-    """JPEG quality."""
-
-
-class FolderDataset(StepBase):
-    """The images of a folder, checked once so that a corrupt file is named before anything is measured."""
-
-    kind: Literal["dataset"]
-    source: Literal["folder"]
-    path: str
-    """Folder, relative to this file."""
-    pattern: str = "*.jp*g"
-    """Which files, case-insensitive glob, in sorted order."""
-    limit: int | None = Field(default=None, ge=1)
-    """Use only the first so many."""
-
-
-class ScriptStep(StepBase):
-    """Run any script in the target; it writes one file or folder."""
-
-    kind: Literal["script"]
-    script: str
-    """A script of `setup_scripts/`, or a path relative to this file; called with `--output PATH` and the arguments."""
-    args: dict[str, Scalar] = {}
-    """Passed as `--key value`; a `${setup.step}` becomes the path of that step's artifact."""
-    output: Name = "output"
-    """Name of the file or folder that it writes."""
-
-
-Dataset = Annotated[SyntheticJpegDataset | FolderDataset, Field(discriminator="source")]
-Step = Annotated[FetchStep | ExportStep | Dataset | ScriptStep, Field(discriminator="kind")]
+__all__ = [
+    "Axis",
+    "BoolVar",
+    "ConcurrencyLoad",
+    "DataInput",
+    "Dataset",
+    "EmbeddedLaunch",
+    "EnumVar",
+    "ExportStep",
+    "FetchStep",
+    "FloatAxis",
+    "FloatVar",
+    "FolderDataset",
+    "GeneratedInput",
+    "Identifier",
+    "Input",
+    "IntAxis",
+    "IntVar",
+    "Isolation",
+    "Launch",
+    "Load",
+    "Matrix",
+    "Measure",
+    "ModelSource",
+    "Name",
+    "Percentile",
+    "Pow2Axis",
+    "PrecisionSettings",
+    "Ready",
+    "Report",
+    "Repository",
+    "Requires",
+    "Scalar",
+    "Scenario",
+    "ScriptStep",
+    "Server",
+    "Sha256",
+    "Step",
+    "StepBase",
+    "Strict",
+    "StringVar",
+    "SyntheticJpegDataset",
+    "Target",
+    "Var",
+    "VarBase",
+    "WarmupSettings",
+    "WindowSettings",
+    "Workload",
+    "ZipAxis",
+]
 
 
 # --- repository and server ----------------------------------------------------------------------------------------
@@ -202,18 +112,18 @@ class ModelSource(Strict):
 
     from_: str = Field(alias="from")
     """Model folder with `config.pbtxt` and version folders, relative to this file or among the built-in ones."""
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default={})
     """Files to add, path in the model folder -> `${setup.step}` or a path."""
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default={})
     """Overrides of ModelConfig fields by their protobuf names."""
-    args: dict[str, Scalar] = {}
+    args: dict[str, Scalar] = Field(default={})
     """Parameters that reach the model script or pipeline, as ModelConfig `parameters`."""
 
 
 class Repository(Strict):
     """The Triton model repository, assembled in the state directory; sources stay as they are."""
 
-    models: dict[Name, ModelSource] = {}
+    models: dict[Name, ModelSource] = Field(default={})
     """Model name -> source."""
 
 
@@ -238,10 +148,12 @@ class Server(Strict):
 
     load: tuple[Name, ...] = ()
     """Models to load; by default the workload's model with everything that it needs."""
-    flags: dict[str, Scalar] = {}
+    flags: dict[str, Scalar] = Field(default={})
     """Further `tritonserver` options without the dashes."""
     ready: Ready = Ready()
+    """When it counts as up."""
     isolation: Isolation = Isolation()
+    """What separates measurements."""
 
 
 # --- workload and load --------------------------------------------------------------------------------------------
@@ -268,6 +180,25 @@ class GeneratedInput(Strict):
     count: int = Field(default=16, ge=1, le=10_000)
     """Distinct items."""
     seed: int = Field(default=0, ge=0)
+    """Seed of `random`."""
+
+
+def _input_tag(value: Any) -> str | None:
+    if isinstance(value, DataInput) or (isinstance(value, dict) and "from" in value):
+        return "input:from"
+    if isinstance(value, GeneratedInput) or (isinstance(value, dict) and "generate" in value):
+        return "input:generate"
+    return None
+
+
+Input = Annotated[
+    Annotated[DataInput, Tag("input:from")] | Annotated[GeneratedInput, Tag("input:generate")],
+    Discriminator(
+        _input_tag,
+        custom_error_type="one_of",
+        custom_error_message="expected `{from: …}` for data or `{generate: random}`",
+    ),
+]
 
 
 class Workload(Strict):
@@ -281,7 +212,7 @@ class Workload(Strict):
     """Transport of the requests."""
     batch: int = Field(default=1, ge=1, le=65_536)
     """Items per request."""
-    input: dict[str, DataInput | GeneratedInput] = {}
+    input: dict[str, Input] = Field(default={})
     """Input tensor -> where its values come from; inputs not named are generated at random."""
     timeout: Seconds = 60.0
     """A request without an answer after this long is a counted failure."""
@@ -291,6 +222,7 @@ class ConcurrencyLoad(Strict):
     """Closed loop: so many requests are kept in flight."""
 
     kind: Literal["concurrency"] = "concurrency"
+    """The load model."""
     concurrency: int = Field(default=1, ge=1, le=100_000)
     """Requests in flight."""
 
@@ -305,7 +237,9 @@ class WarmupSettings(Strict):
     """What is dropped before the measured window; the rule decides, these are its floors and its cap."""
 
     min_time: Seconds | None = None
+    """At least so long."""
     min_requests_per_slot: int | None = Field(default=None, ge=0)
+    """At least so many requests for each one in flight."""
     max_fraction: Fraction | None = None
     """Largest share of the trial that the rule may drop."""
 
@@ -314,16 +248,27 @@ class WindowSettings(Strict):
     """How long a point is measured."""
 
     min: Seconds | None = None
+    """At least so long, even when every interval is narrow enough."""
     max: Seconds | None = None
+    """At most so long, even when an interval is still too wide; the point is then flagged."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise refuse("max", f"expected at least the `min` of {self.min:g}s, got {self.max:g}s")
+        return self
 
 
 class PrecisionSettings(Strict):
     """Relative half-widths of confidence intervals at which a point is good enough."""
 
     confidence: Fraction | None = None
+    """Confidence level of every interval."""
     throughput: Fraction | None = None
+    """Half-width of the throughput."""
     mean: Fraction | None = None
-    percentiles: dict[str, Fraction] | None = None
+    """Half-width of the mean latency."""
+    percentiles: dict[Percentile, Fraction] | None = None
     """For example `{p50: 2%, p95: 3%, p99: 5%}`."""
 
 
@@ -331,10 +276,13 @@ class Measure(Strict):
     """How a point is measured; the profile sets everything, each value can be set over it."""
 
     profile: Literal["explore", "reference"] = "explore"
-    """`explore`: seconds per point with intervals. `reference`: 64 requests and no warm-up, as the DALI benchmark does."""
+    """`explore`: seconds per point with intervals; `reference`: 64 requests without warm-up, as the DALI benchmark."""
     warmup: WarmupSettings = WarmupSettings()
+    """What is dropped first."""
     window: WindowSettings = WindowSettings()
+    """How long is measured."""
     precision: PrecisionSettings = PrecisionSettings()
+    """When it is good enough."""
     requests: int | None = Field(default=None, ge=1)
     """A fixed number of requests instead of the stop rule."""
     percentiles: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = (50, 90, 95, 99)
@@ -344,55 +292,14 @@ class Measure(Strict):
     drain: Seconds = 10.0
     """Wait for requests in flight at the end."""
     seed: int = Field(default=0, ge=0)
-
-
-# --- matrix and report --------------------------------------------------------------------------------------------
-
-
-class Pow2Axis(Strict):
-    """Powers of two from the first to the last, both included when they are powers of two."""
-
-    pow2: tuple[int, int]
-
-
-class IntAxis(Strict):
-    """Whole numbers from the first to the last."""
-
-    int: tuple[int, int]
-    step: int = Field(default=1, ge=1)  # type: ignore[valid-type]
-
-
-class FloatAxis(Strict):
-    """Numbers from the first to the last, `step` apart, or `points` of them on a linear or logarithmic scale."""
-
-    float: tuple[float, float]
-    step: float | None = Field(default=None, gt=0)  # type: ignore[valid-type]
-    points: int | None = Field(default=None, ge=2, le=10_000)
-    log: bool = False
-
-
-class ZipAxis(Strict):
-    """Several addresses that change together."""
-
-    zip: dict[str, tuple[Any, ...]]
-
-
-Axis = tuple[Any, ...] | Pow2Axis | IntAxis | FloatAxis | ZipAxis
-
-
-class Matrix(Strict):
-    """The points: the product of the axes, first axis outermost."""
-
-    axes: dict[str, Axis] = {}
-    """Address -> values (a label -> `{zip: …}`)."""
-    skip: tuple[str, ...] = ()
-    """Predicates; a point for which one holds is listed as skipped, with the reason."""
+    """Seed of everything random in measuring."""
 
 
 class Report(Strict):
     """What is written."""
 
     formats: tuple[Literal["console", "csv", "json"], ...] = ("console", "csv", "json")
+    """`console`: a table on stdout; `csv` and `json`: files in the run directory."""
 
 
 class Scenario(Strict):
@@ -403,18 +310,26 @@ class Scenario(Strict):
     name: Name
     """Names the state and run directories."""
     description: str = ""
+    """One line for `scenario list` and reports."""
     extends: tuple[str, ...] = ()
     """Base files, merged first: maps merge deeply, lists replace."""
-    vars: dict[Identifier, Var] = {}
+    vars: dict[Identifier, Var] = Field(default={})
     """Typed inputs."""
-    targets: dict[Identifier, Target] = {}
+    targets: dict[Identifier, Target] = Field(default={})
     """Where the service can run."""
-    setup: dict[Identifier, Step] = {}
+    setup: dict[Identifier, Step] = Field(default={})
     """Steps that make artifacts; order follows from references."""
     repository: Repository = Repository()
+    """The models."""
     server: Server = Server()
+    """How they are served."""
     workload: Workload
+    """What one request is."""
     load: Load = ConcurrencyLoad()
+    """How requests are sent."""
     measure: Measure = Measure()
+    """How a point is measured."""
     matrix: Matrix = Matrix()
+    """Which points are measured."""
     report: Report = Report()
+    """What is written."""
