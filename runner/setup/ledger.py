@@ -1,0 +1,96 @@
+"""The undo ledger: what setup made outside the sources, written down before it is made.
+
+One JSON line per event: `intend` (about to make), `done` (made), `undone` (removed). An intent without `done` is what a
+killed setup leaves, and is undone like any other. Each line is on disk before the effect happens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One effect that reset has to undo."""
+
+    kind: str
+    """`directory` a tree of ours · `file` · `download` in the shared cache · `parent` a folder, removed once empty."""
+    path: Path
+    group: str
+    """What `--keep` names: downloads, artifacts, repository, logs, state."""
+    done: bool
+
+
+class Ledger:
+    """Append-only; several processes may append, because each event is one write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def intend(self, kind: str, path: Path, *, group: str) -> None:
+        self._append("intend", kind, path, group)
+
+    def done(self, kind: str, path: Path, *, group: str) -> None:
+        self._append("done", kind, path, group)
+
+    def undone(self, kind: str, path: Path, *, group: str) -> None:
+        self._append("undone", kind, path, group)
+
+    @contextmanager
+    def effect(self, kind: str, path: Path, *, group: str) -> Iterator[None]:
+        """Around whatever makes `path`; a failure leaves the intent, because something may exist already."""
+        self.intend(kind, path, group=group)
+        yield
+        self.done(kind, path, group=group)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Effects that still stand, in the order in which they were first intended."""
+        standing: dict[tuple[str, Path], Entry] = {}
+        for event in self._events():
+            entry = Entry(event["kind"], Path(event["path"]), event["group"], done=event["event"] == "done")
+            if event["event"] == "undone":
+                standing.pop((entry.kind, entry.path), None)
+            else:
+                standing[entry.kind, entry.path] = entry
+        return tuple(standing.values())
+
+    def _append(self, event: str, kind: str, path: Path, group: str) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        record = {"event": event, "kind": kind, "path": str(path), "group": group, "at": at}
+        # A kill can tear the last line; starting on a fresh one keeps the damage to that line.
+        line = ("" if self._ends_clean() else "\n") + json.dumps(record) + "\n"
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _ends_clean(self) -> bool:
+        try:
+            with self.path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) == 0:
+                    return True
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) == b"\n"
+        except FileNotFoundError:
+            return True
+
+    def _events(self) -> Iterator[dict[str, str]]:
+        try:
+            lines = self.path.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return
+        for line in lines:
+            try:
+                event = json.loads(line)
+                if {"event", "kind", "path", "group"} <= event.keys():
+                    yield event
+            except (ValueError, AttributeError):
+                continue

@@ -1,0 +1,207 @@
+"""Setup from end to end: which steps are needed, which can be reused, and building the others in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import SetupError
+from runner.scenario.schema import ExportStep, FetchStep, Scenario, ScriptStep, SyntheticJpegDataset
+from runner.scenario.schema import Step as StepConfig
+from runner.setup.base import Action, Artifact, OnProgress, Prepared, Progress, Step, StepReport
+from runner.setup.dataset import ImageFolder, SyntheticJpegs
+from runner.setup.failures import os_problem
+from runner.setup.fetch import Fetch, Missing
+from runner.setup.references import needed_steps, references
+from runner.setup.repository import AssembleRepository, check_sources
+from runner.setup.script import RunScript
+from runner.setup.state import StateDirectory
+from runner.setup.store import Stamp, Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller allows, and who watches."""
+
+    max_batch_needed: int = 0
+    offline: bool = False
+    trust_first_use: bool = False
+    on_progress: OnProgress | None = None
+
+
+def prepare(
+    scenario: Scenario,
+    state: StateDirectory,
+    *,
+    max_batch_needed: int = 0,
+    offline: bool = False,
+    trust_first_use: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Prepared:
+    """Make whatever of the scenario's artifacts is not there yet, and the model repository.
+
+    Raises:
+        SetupError: a step failed; finished steps stay and are reused by the next try.
+    """
+    options = Options(max_batch_needed, offline, trust_first_use, on_progress)
+    with state.locked():
+        return _Preparation(scenario, state, options).run()
+
+
+def plan_setup(
+    scenario: Scenario, state: StateDirectory, *, max_batch_needed: int = 0, trust_first_use: bool = False
+) -> tuple[StepReport, ...]:
+    """What `prepare` would do; builds nothing and takes no lock."""
+    return _Preparation(scenario, state, Options(max_batch_needed, False, trust_first_use)).plan()
+
+
+class _Preparation:
+    """One pass over the steps of a scenario."""
+
+    def __init__(self, scenario: Scenario, state: StateDirectory, options: Options) -> None:
+        self._scenario, self._state, self._options = scenario, state, options
+        self._artifacts: dict[str, Artifact] = {}
+        self._reports: list[StepReport] = []
+        self._store = Store(state, state.artifacts, "artifacts")
+        self._repositories = Store(state, state.repositories, "repository", named=False)
+        self._configs = {name: config.model_dump(mode="json", by_alias=True) for name, config in scenario.setup.items()}
+        self._needed = self._needed_steps()
+
+    def run(self) -> Prepared:
+        check_sources(self._scenario.repository.models)
+        self._store.sweep()
+        self._repositories.sweep()
+        steps = [self._step(name) for name in self._needed]
+        self._check_downloads(steps)
+        for step in steps:
+            self._artifacts[step.name] = self._store.artifact(self._realise(step, self._store))
+        self._report_not_needed()
+        repository = AssembleRepository(self._scenario, self._state, self._options.max_batch_needed)
+        stamp = self._realise(repository, self._repositories)
+        repository.verify(stamp.facts)
+        path = self._repositories.artifact(stamp).path
+        return Prepared(path, self._artifacts, tuple(self._reports), merge_labels(self._artifacts))
+
+    def plan(self) -> tuple[StepReport, ...]:
+        check_sources(self._scenario.repository.models)
+        for name in self._needed:
+            step = self._step(name)
+            stamp = self._foresee(step, self._store)
+            if stamp:
+                self._artifacts[name] = self._store.artifact(stamp)
+        self._report_not_needed()
+        repository = AssembleRepository(self._scenario, self._state, self._options.max_batch_needed)
+        self._foresee(repository, self._repositories)
+        return tuple(self._reports)
+
+    def _needed_steps(self) -> tuple[str, ...]:
+        scenario = self._scenario
+        roots = [
+            part.model_dump(mode="json", by_alias=True)
+            for part in (scenario.repository, scenario.workload, scenario.server)
+        ]
+        always = tuple(name for name, config in scenario.setup.items() if config.always)
+        return needed_steps(self._configs, roots, always)
+
+    def _step(self, name: str) -> Step:
+        return make_step(name, self._scenario.setup[name], self._state, trust_first_use=self._options.trust_first_use)
+
+    def _inputs(self, step: Step) -> dict[str, Artifact] | None:
+        """Artifacts that a step refers to, or None while one of them does not exist."""
+        names = self._input_names(step)
+        return {name: self._artifacts[name] for name in names} if set(names) <= self._artifacts.keys() else None
+
+    def _input_names(self, step: Step) -> tuple[str, ...]:
+        if step.kind == "repository":
+            return references(self._scenario.repository.model_dump(mode="json", by_alias=True))
+        return references(self._configs[step.name])
+
+    def _realise(self, step: Step, store: Store) -> Stamp:
+        inputs = self._inputs(step) or {}
+        try:
+            parts = step.fingerprint(inputs)
+        except OSError as error:
+            raise os_problem(error, f"setup.{step.name}", self._state.path) from error
+        found = store.find(step.name, parts)
+        if found.stamp:
+            self._report(step, "reused", found.reason, store.artifact(found.stamp))
+            return found.stamp
+        self._tell(step, f"building: {found.reason}")
+        stamp = store.build(step, parts, inputs, self._options.on_progress)
+        self._report(step, "built", found.reason, store.artifact(stamp), stamp.seconds)
+        return stamp
+
+    def _foresee(self, step: Step, store: Store) -> Stamp | None:
+        inputs = self._inputs(step)
+        if inputs is None:
+            waits = ", ".join(f"setup.{name}" for name in self._input_names(step) if name not in self._artifacts)
+            self._report(step, "would build", f"after {waits}")
+            return None
+        try:
+            found = store.find(step.name, step.fingerprint(inputs))
+        except OSError as error:
+            raise os_problem(error, f"setup.{step.name}", self._state.path) from error
+        self._report(step, "reused" if found.stamp else "would build", found.reason)
+        return found.stamp
+
+    def _check_downloads(self, steps: list[Step]) -> None:
+        """Refuse before anything is built what could not be fetched at the end."""
+        wanted = [
+            step
+            for step in steps
+            if isinstance(step, Fetch) and not self._store.find(step.name, step.fingerprint({})).stamp
+        ]
+        for step in wanted:
+            step.check()
+        missing = [found for step in wanted if (found := step.missing())]
+        if self._options.offline and missing:
+            raise SetupError(
+                f"offline: {len(missing)} downloads are missing"
+                + "".join(f"\n  {_missing_line(one)}" for one in missing),
+                hint="fetch these files elsewhere and put them where the lines say, or run once without --offline",
+            )
+
+    def _report_not_needed(self) -> None:
+        for name, config in self._scenario.setup.items():
+            if name not in self._needed:
+                reason = "nothing that is served or sent refers to it"
+                self._reports.append(StepReport(name, config.kind, "not needed", reason))
+
+    def _report(
+        self, step: Step, action: Action, reason: str, artifact: Artifact | None = None, seconds: float = 0.0
+    ) -> None:
+        log = self._state.logs / f"{step.name}.log"
+        known = log if action in {"reused", "built"} and log.exists() else None
+        self._reports.append(StepReport(step.name, step.kind, action, reason, seconds, artifact, known))
+
+    def _tell(self, step: Step, message: str) -> None:
+        if self._options.on_progress:
+            self._options.on_progress(Progress(step.name, message))
+
+
+def make_step(name: str, config: StepConfig, state: StateDirectory, *, trust_first_use: bool = False) -> Step:
+    """The step that a piece of the scenario describes."""
+    match config:
+        case FetchStep():
+            return Fetch(name, config, state, trust_first_use=trust_first_use)
+        case ExportStep() | ScriptStep():
+            return RunScript(name, config, state.digests)
+        case SyntheticJpegDataset():
+            return SyntheticJpegs(name, config)
+        case _:
+            return ImageFolder(name, config, state.digests)
+
+
+def merge_labels(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
+    """Labels of all artifacts; where two disagree, both values are told."""
+    values: dict[str, dict[str, None]] = {}
+    for artifact in artifacts.values():
+        for key, value in artifact.labels.items():
+            values.setdefault(key, {})[value] = None
+    return {key: ", ".join(found) for key, found in values.items()}
+
+
+def _missing_line(missing: Missing) -> str:
+    where: Path | str = missing.expected_at or "(no sha256: it cannot be placed beforehand)"
+    return f"setup.{missing.step}: {missing.url} -> {where}"
