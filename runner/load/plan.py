@@ -38,11 +38,69 @@ class ClosedLoop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Constant:
+    """Evenly spaced sends; request n is meant for n / rate seconds."""
+
+    rate: float
+    """Requests per second."""
+    kind: Literal["constant"] = "constant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poisson:
+    """Exponential gaps, drawn from the plan's seed: independent users."""
+
+    rate: float
+    """Mean requests per second."""
+    kind: Literal["poisson"] = "poisson"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gamma:
+    """Gamma-distributed gaps, drawn from the plan's seed: smoother (cv < 1) or burstier (cv > 1) than Poisson."""
+
+    rate: float
+    """Mean requests per second."""
+    cv: float
+    """Standard deviation of a gap divided by its mean."""
+    kind: Literal["gamma"] = "gamma"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervals:
+    """Given gaps between sends, repeated for ever."""
+
+    gaps_ns: tuple[int, ...]
+    kind: Literal["intervals"] = "intervals"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Given send times after the start, ascending, each once; the load ends with the last."""
+
+    offsets_ns: tuple[int, ...]
+    kind: Literal["replay"] = "replay"
+
+
+Arrivals = Constant | Poisson | Gamma | Intervals | Replay
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLoop:
+    """Send at given times, whether or not earlier requests have finished."""
+
+    arrivals: Arrivals
+    max_in_flight: int = 10_000
+    """Requests that are due while so many are in flight are not sent but counted as dropped."""
+    kind: Literal["open"] = "open"
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadPlan:
     """What to send, when, and when to stop. The engine refuses nonsense with the path of the field."""
 
     transport: GrpcUnary | NullTransport
-    schedule: ClosedLoop
+    schedule: ClosedLoop | OpenLoop
     order: Literal["round_robin", "shuffle"] = "round_robin"
     """How requests draw from the payload pool; `shuffle` deals a fresh permutation of the pool each time round."""
     seed: int = 0

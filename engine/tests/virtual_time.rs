@@ -1,0 +1,265 @@
+//! Queues with known answers, through the real drive loop in virtual time: nothing waits and nothing is noisy.
+
+use _engine::drive::{Clock, Ended, Event, Job, Signals, Traffic, Transport, drive};
+use _engine::error::{Code, Failure};
+use _engine::histogram::bucket_bounds;
+use _engine::payload::Draw;
+use _engine::plan::{self, Arrivals, Order};
+use _engine::random::Random;
+use _engine::recorder::{Slice, WorkerSlice};
+use _engine::schedule::Schedule;
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+
+const SECOND: u64 = 1_000_000_000;
+
+#[derive(Clone, Default)]
+struct VirtualClock(Rc<Cell<u64>>);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn cpu(&self) -> u64 {
+        0
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+/// First come, first served; waiting moves the clock.
+struct Queue<F: FnMut(u64) -> (u64, Outcome)> {
+    clock: VirtualClock,
+    free_at: BinaryHeap<Reverse<u64>>,
+    done: Vec<(u64, u32, Outcome)>,
+    /// When a request begun at this time is done, and how.
+    service: F,
+    submitted: Vec<u32>,
+}
+
+impl<F: FnMut(u64) -> (u64, Outcome)> Transport for Queue<F> {
+    fn submit(&mut self, token: u32, _payload: u32) {
+        self.submitted.push(token);
+    }
+
+    fn cancel(&mut self, token: u32) {
+        self.done.retain(|(_, done, _)| *done != token);
+    }
+
+    fn poll(&mut self, clock: &impl Clock, until: u64, events: &mut Vec<Event>) {
+        for token in self.submitted.drain(..) {
+            let Reverse(free) = self.free_at.pop().expect("a server");
+            let (done, outcome) = (self.service)(free.max(clock.now()));
+            self.free_at.push(Reverse(done));
+            self.done.push((done, token, outcome));
+        }
+        let next = self.done.iter().map(|(at, ..)| *at).min().unwrap_or(u64::MAX);
+        self.clock.0.set(next.min(until).max(clock.now()));
+        let now = self.clock.now();
+        let (due, later) = std::mem::take(&mut self.done).into_iter().partition(|(at, ..)| *at <= now);
+        self.done = later;
+        let due: Vec<_> = due;
+        events.extend(due.into_iter().map(|(at, token, outcome)| Event::Done { token, at, outcome }));
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+}
+
+struct Run {
+    ended: Ended,
+    slices: Vec<Slice>,
+}
+
+impl Run {
+    fn ok(&self) -> u64 {
+        self.slices.iter().map(|s| s.ok).sum()
+    }
+
+    fn mean_s(&self) -> f64 {
+        self.slices.iter().map(|s| s.latency_sum_ns).sum::<u64>() as f64 / self.ok() as f64 / SECOND as f64
+    }
+
+    fn quantile_s(&self, q: f64, of: impl Fn(&Slice) -> &Vec<(u32, u64)>) -> f64 {
+        let mut counts = std::collections::BTreeMap::new();
+        for (index, count) in self.slices.iter().flat_map(&of) {
+            *counts.entry(*index).or_insert(0) += count;
+        }
+        let mut rank = (q * self.ok() as f64).ceil() as u64;
+        for (index, count) in counts {
+            if count >= rank {
+                return bucket_bounds(index as usize).1 as f64 / SECOND as f64;
+            }
+            rank -= count;
+        }
+        panic!("an empty histogram")
+    }
+}
+
+#[derive(Clone)]
+struct Setup {
+    schedule: plan::Schedule,
+    seed: u64,
+    servers: usize,
+    max_requests: Option<u64>,
+    max_duration_ns: Option<u64>,
+    request_timeout_ns: u64,
+}
+
+fn closed(concurrency: usize) -> Setup {
+    let schedule = plan::Schedule::Closed(plan::Closed { concurrency });
+    let (max_requests, max_duration_ns) = (None, Some(20 * SECOND));
+    Setup { schedule, seed: 0, servers: 1, max_requests, max_duration_ns, request_timeout_ns: 1000 * SECOND }
+}
+
+fn open(arrivals: Arrivals, requests: u64, seed: u64) -> Setup {
+    let schedule = plan::Schedule::Open(plan::Open { arrivals, max_in_flight: 100_000 });
+    Setup { schedule, seed, max_requests: Some(requests), max_duration_ns: None, ..closed(1) }
+}
+
+fn simulate(setup: &Setup, service: impl FnMut(u64) -> (u64, Outcome)) -> Run {
+    let clock = VirtualClock::default();
+    let free_at = (0..setup.servers).map(|_| Reverse(0)).collect();
+    let mut queue = Queue { clock: clock.clone(), free_at, done: Vec::new(), service, submitted: Vec::new() };
+    let job = Job {
+        schedule: Schedule::share(&setup.schedule, setup.seed, 0, 1),
+        draw: Draw::new(Order::RoundRobin, 1, 0, 0, 1),
+        start: 0,
+        slice_ns: SECOND / 10,
+        max_requests: setup.max_requests,
+        max_duration_ns: setup.max_duration_ns,
+        request_timeout_ns: setup.request_timeout_ns,
+        drain_timeout_ns: 100 * SECOND,
+        signals: &Signals::default(),
+    };
+    let mut slices = Vec::new();
+    let ended = drive(job, &mut queue, &clock, |closed: WorkerSlice| slices.push(closed.slice));
+    Run { ended, slices }
+}
+
+fn always(service_ns: u64) -> impl FnMut(u64) -> (u64, Outcome) {
+    move |begun| (begun + service_ns, Ok(()))
+}
+
+fn near(got: f64, expected: f64, tolerance: f64) {
+    assert!((got / expected - 1.0).abs() <= tolerance, "expected {expected} within {tolerance}, got {got}");
+}
+
+#[test]
+fn constant_service_in_a_closed_loop() {
+    let service = SECOND / 100;
+    for (servers, concurrency) in [(1, 1), (1, 8), (4, 4), (4, 10), (64, 64)] {
+        let run = simulate(&Setup { servers, ..closed(concurrency) }, always(service));
+        let busy = servers.min(concurrency) as f64;
+        near(run.ok() as f64 / (run.ended.ended_ns as f64 / 1e9), busy * 100.0, 0.01);
+        let latency = 0.01 * (concurrency as f64 / servers as f64).max(1.0);
+        near(run.mean_s(), latency, 0.01);
+        near(run.quantile_s(0.5, |s| &s.latency), latency, 0.26);
+        assert_eq!(run.ended.stopped_ns, 20 * SECOND);
+    }
+}
+
+#[test]
+fn littles_law_is_exact_in_every_run() {
+    let mut random = Random::new(4, 0);
+    let service = |begun| (begun + (random.exponential() * 5e6) as u64, Ok(()));
+    let run = simulate(&Setup { servers: 3, ..closed(9) }, service);
+    let integral: u64 = run.slices.iter().map(|s| s.in_flight_ns).sum();
+    assert_eq!(integral, run.slices.iter().map(|s| s.latency_sum_ns).sum::<u64>());
+}
+
+#[test]
+fn constant_arrivals_and_a_faster_server_never_wait() {
+    let run = simulate(&open(Arrivals::Constant { rate: 100.0 }, 1000, 0), always(SECOND / 200));
+    near(run.quantile_s(1.0, |s| &s.latency), 0.005, 0.001);
+    assert_eq!((run.ok(), run.ended.ended_ns), (1000, 999 * SECOND / 100 + SECOND / 200));
+}
+
+#[test]
+fn m_d_1_has_the_exact_mean_and_percentiles() {
+    // Load, mean, p50, p95, p99 of the time in system, in units of the service time (Erlang's exact distribution).
+    for (load, mean, p50, p95, p99) in [(0.5, 1.5, 1.0, 3.051, 4.336), (0.7, 2.167, 1.73, 5.103, 7.485)] {
+        let run = simulate(&open(Arrivals::Poisson { rate: load * 1000.0 }, 400_000, 1), always(SECOND / 1000));
+        near(run.mean_s() * 1e3, mean, 0.02);
+        near(run.quantile_s(0.5, |s| &s.latency) * 1e3, p50, 0.03);
+        near(run.quantile_s(0.95, |s| &s.latency) * 1e3, p95, 0.03);
+        near(run.quantile_s(0.99, |s| &s.latency) * 1e3, p99, 0.05);
+    }
+}
+
+#[test]
+fn m_m_1_and_m_m_2_have_the_exact_means() {
+    for (servers, load, mean, p95) in
+        [(1, 0.5, 2.0, 5.99), (1, 0.7, 3.333, 9.99), (2, 0.5, 1.333, 3.816), (2, 0.8, 2.778, 7.85)]
+    {
+        let mut random = Random::new(7, 7);
+        let service = |begun| (begun + (random.exponential() * 1e6) as u64, Ok(()));
+        let setup = Setup { servers, ..open(Arrivals::Poisson { rate: load * servers as f64 * 1000.0 }, 500_000, 3) };
+        let run = simulate(&setup, service);
+        near(run.mean_s() * 1e3, mean, 0.03);
+        near(run.quantile_s(0.95, |s| &s.latency) * 1e3, p95, 0.04);
+    }
+}
+
+#[test]
+fn a_stall_shows_in_the_latency_of_an_open_load() {
+    // Frozen for the first second of every ten, otherwise instant: what is sent in the stall waits for its end.
+    let frozen = |begun: u64| {
+        let phase = begun % (10 * SECOND);
+        (if phase < SECOND { begun - phase + SECOND } else { begun + 1000 }, Ok(()))
+    };
+    let setup = Setup { servers: 10_000, ..open(Arrivals::Constant { rate: 500.0 }, 50_000, 0) };
+    let run = simulate(&setup, frozen);
+    near(run.mean_s(), 0.05, 0.03);
+    near(run.quantile_s(0.95, |s| &s.latency), 0.5, 0.03);
+    near(run.quantile_s(0.99, |s| &s.latency), 0.9, 0.03);
+}
+
+#[test]
+fn an_overloaded_open_load_drops_what_it_may_not_send() {
+    let mut setup = open(Arrivals::Constant { rate: 200.0 }, 2000, 0);
+    setup.schedule =
+        plan::Schedule::Open(plan::Open { arrivals: Arrivals::Constant { rate: 200.0 }, max_in_flight: 5 });
+    let run = simulate(&setup, always(SECOND / 100));
+    let dropped: u64 = run.slices.iter().map(|s| s.dropped).sum();
+    assert_eq!(run.ok() + dropped, 2000);
+    near(dropped as f64, 1000.0, 0.01);
+    assert!(run.slices.iter().all(|s| s.in_flight <= 5));
+}
+
+#[test]
+fn failures_and_timeouts_are_counted_and_never_timed() {
+    let mut n = 0;
+    let service = |begun| {
+        n += 1;
+        match n % 10 {
+            0 => (begun + 1000, Err(Failure::new(Code::UNAVAILABLE, "busy"))),
+            5 => (begun + 2 * SECOND, Ok(())),
+            _ => (begun + SECOND / 100, Ok(())),
+        }
+    };
+    let setup =
+        Setup { max_requests: Some(1000), max_duration_ns: None, request_timeout_ns: SECOND, servers: 4, ..closed(4) };
+    let run = simulate(&setup, service);
+    let failed = |code| run.slices.iter().filter_map(|s| s.failed.get(&code)).sum::<u64>();
+    assert_eq!((run.ok() + failed(Code::UNAVAILABLE) + failed(Code::Timeout), run.ended.unfinished), (1000, 0));
+    assert_eq!(failed(Code::UNAVAILABLE), 100);
+    assert!(failed(Code::Timeout) >= 100);
+    assert!(run.quantile_s(1.0, |s| &s.latency) <= 1.001, "the slowest answer in time, within a bucket");
+}
+
+#[test]
+fn a_replay_ends_by_itself_and_slices_tile_the_time() {
+    let setup =
+        Setup { max_requests: None, ..open(Arrivals::Replay { offsets_ns: vec![0, SECOND / 4, SECOND] }, 1, 0) };
+    let run = simulate(&setup, always(SECOND / 20));
+    assert_eq!((run.ok(), run.ended.stopped_ns, run.ended.ended_ns), (3, SECOND, SECOND + SECOND / 20));
+    for (number, slice) in run.slices.iter().enumerate() {
+        assert_eq!(slice.start_ns, number as u64 * SECOND / 10);
+    }
+    assert_eq!(run.slices.len(), 11);
+}

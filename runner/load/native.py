@@ -1,0 +1,84 @@
+"""The native engine behind the `Engine` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from runner import _engine
+from runner.errors import LoadError
+from runner.load.engine import LoadResult, Slice
+from runner.load.plan import LoadPlan
+from runner.results.histogram import Histogram
+
+_NO_CONNECTION = "check that the service runs and that the endpoint is its gRPC port"
+OnSlices = Callable[[Sequence[Slice]], bool | None]
+
+
+class NativeEngine:
+    """Sends a real load from native threads; see `docs/engine.md`."""
+
+    def run(self, plan: LoadPlan, payloads: Sequence[bytes], on_slices: OnSlices | None = None) -> LoadResult:
+        """Run until the plan ends or `on_slices` returns True.
+
+        Raises `LoadError` for a plan that the engine refuses and when no connection can be made at the beginning; what
+        happens later is counted, not raised. An exception of `on_slices` stops the load and comes back as itself.
+        """
+        seen: list[Slice] = []
+
+        def on_tick(tick: _engine.Tick) -> bool | None:
+            fresh = [_decode(slice_) for slice_ in tick.slices]
+            seen.extend(fresh)
+            return on_slices(fresh) if on_slices is not None else None
+
+        try:
+            result = _engine.run(plan.to_json(), _engine.PayloadPool(payloads), on_tick)
+        except _engine.PlanError as error:
+            raise LoadError(f"the load plan is not valid: {error}") from error
+        except _engine.ConnectError as error:
+            raise LoadError(str(error), hint=_NO_CONNECTION) from error
+        except _engine.EngineError as error:
+            raise LoadError(str(error)) from error
+        return _result(result, seen)
+
+
+def _decode(native: _engine.Slice) -> Slice:
+    latency_pairs, service_pairs = native.latency, native.service
+    latency = Histogram.from_pairs(latency_pairs)
+    # In a closed loop they are nearly always the same, and a long run keeps thousands of slices.
+    service = latency if service_pairs == latency_pairs else Histogram.from_pairs(service_pairs)
+    return Slice(
+        start_ns=native.start_ns,
+        end_ns=native.end_ns,
+        sent=native.sent,
+        ok=native.ok,
+        failed=native.failed,
+        dropped=native.dropped,
+        in_flight=native.in_flight,
+        in_flight_ns=native.in_flight_ns,
+        latency_sum_ns=native.latency_sum_ns,
+        latency_max_ns=native.latency_max_ns,
+        bytes_sent=native.bytes_sent,
+        bytes_received=native.bytes_received,
+        cpu_ns=native.cpu_ns,
+        stall_max_ns=native.stall_max_ns,
+        latency=latency,
+        service=service,
+        send_lag=Histogram.from_pairs(native.send_lag),
+    )
+
+
+def _result(native: _engine.LoadResult, seen: list[Slice]) -> LoadResult:
+    return LoadResult(
+        started_unix_ns=native.started_unix_ns,
+        elapsed_ns=native.elapsed_ns,
+        stopped_ns=native.stopped_ns,
+        slices=(*seen, *(_decode(slice_) for slice_ in native.slices)),
+        sent=native.sent,
+        ok=native.ok,
+        failed=native.failed,
+        dropped=native.dropped,
+        unfinished=native.unfinished,
+        examples=native.examples,
+        reconnects=native.reconnects,
+        workers=native.workers,
+    )

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from runner import _engine
+from runner.errors import LoadError
+from runner.load.engine import Engine, Slice
+from runner.load.native import NativeEngine
+from runner.load.plan import ClosedLoop, GrpcUnary, LoadPlan, NullTransport
+from tests.contracts.engine import EngineContract
+
+
+def null_plan(**changes: int) -> LoadPlan:
+    return LoadPlan(transport=NullTransport(), schedule=ClosedLoop(concurrency=4), **changes)
+
+
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+class TestContract(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Engine:
+        return NativeEngine()
+
+    @pytest.fixture
+    def plan(self) -> LoadPlan:
+        return null_plan()
+
+
+class TestContractWithThreeWorkers(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Engine:
+        return NativeEngine()
+
+    @pytest.fixture
+    def plan(self) -> LoadPlan:
+        return null_plan(workers=3)
+
+
+def test_no_connection_is_a_load_error_with_the_reason_of_the_system() -> None:
+    plan = dataclasses.replace(null_plan(), transport=GrpcUnary(endpoint="127.0.0.1:9", method="/a.B/C"))
+    with pytest.raises(LoadError, match=r"cannot connect to 127\.0\.0\.1:9: Connection refused") as caught:
+        NativeEngine().run(plan, [b"x"])
+    assert caught.value.hint
+
+
+def test_an_unknown_host_is_a_load_error() -> None:
+    plan = dataclasses.replace(null_plan(), transport=GrpcUnary(endpoint="no.such.host.invalid:1", method="/a.B/C"))
+    with pytest.raises(LoadError, match=r"cannot connect to no\.such\.host\.invalid:1"):
+        NativeEngine().run(plan, [b"x"])
+
+
+def test_ctrl_c_lands_within_a_slice_and_leaves_no_thread() -> None:
+    before = threads()
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        NativeEngine().run(null_plan(), [b"x"])
+    assert time.monotonic() - begun < 1.0
+    time.sleep(0.05)
+    assert threads() == before
+
+
+def test_an_exception_leaves_no_thread() -> None:
+    before = threads()
+
+    def on_slices(_: Sequence[Slice]) -> bool:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        NativeEngine().run(null_plan(workers=2), [b"x"], on_slices)
+    assert threads() == before
+
+
+def test_other_threads_run_while_the_load_does() -> None:
+    ticks = 0
+
+    def count() -> None:
+        nonlocal ticks
+        while not done.wait(0.005):
+            ticks += 1
+
+    done = threading.Event()
+    thread = threading.Thread(target=count)
+    thread.start()
+    NativeEngine().run(null_plan(max_duration_ns=300_000_000), [b"x"])
+    done.set()
+    thread.join()
+    assert ticks > 10
+
+
+def test_the_pool_knows_its_size() -> None:
+    pool = _engine.PayloadPool([b"ab", b"", b"cde"])
+    assert (len(pool), pool.nbytes) == (3, 5)
+    with pytest.raises(TypeError):
+        _engine.PayloadPool(["text"])  # type: ignore[list-item]
+
+
+def test_the_plan_refuses_unknown_fields_by_path() -> None:
+    text = null_plan().to_json().replace('"concurrency":4', '"concurrency":4,"speed":1')
+    with pytest.raises(_engine.PlanError, match=r"^schedule: unknown field `speed`"):
+        _engine.run(text, _engine.PayloadPool([b"x"]))
+
+
+def test_cpu_time_of_the_workers_is_measured() -> None:
+    result = NativeEngine().run(null_plan(max_duration_ns=300_000_000), [b"x"])
+    assert 0.01 < sum(s.cpu_ns for s in result.slices) / result.elapsed_ns <= 1.05
