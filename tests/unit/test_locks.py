@@ -140,3 +140,16 @@ def test_without_a_boot_id_there_is_still_an_identity(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Path, "read_text", nothing)
     assert ProcessIdentity.current().boot_id == "unknown"
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    hold = "import sys, time; from pathlib import Path; from runner.locks import locked\n"
+    hold += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert is_locked(lock)
+        process.kill()
+    with locked(lock):
+        assert holder(lock) == ProcessIdentity.current()
