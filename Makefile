@@ -32,8 +32,10 @@ lint: install
 	$(BIN)/lint-imports
 	cd engine && cargo fmt --check && cargo clippy --locked --release --all-targets -- -D warnings
 
+# Beside perf_analyzer (fetched into tools/; needs libb64.so.0d) and h2load (Debian: libb64-0d, nghttp2-client).
 bench: install
-	$(BIN)/python benchmarks/engine_grpc.py
+	tools=$$($(BIN)/python benchmarks/fetch_tools.py tools) && \
+	$(BIN)/python benchmarks/engine_grpc.py $$tools && $(BIN)/python benchmarks/agreement.py $$tools
 
 clean:
 	rm -rf $(VENV) engine/target build dist *.egg-info
