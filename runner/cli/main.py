@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def invoke(argv: Sequence[str] | None = None) -> int:
     """Run the command line; every error becomes a message on stderr and the exit code of its kind."""
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         result = cli.main(args=list(argv) if argv is not None else None, prog_name="scenario", standalone_mode=False)
     except RunnerError as error:
@@ -80,6 +80,8 @@ def invoke(argv: Sequence[str] | None = None) -> int:
         # The reader of our stdout left; there is nobody to tell, and Python must not try again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return result if isinstance(result, int) else EXIT_OK
 
 

@@ -114,11 +114,12 @@ class Series:
         return Histogram(buckets.astype(np.int64), counts.astype(np.int64))
 
     def parts(self, count: int) -> Ints:
-        """Number of the part, 0 … count-1, of each slice when the covered time is cut into `count` equal parts."""
-        middle = (self.start_ns + self.end_ns) / 2
-        span = float(self.end_ns[-1] - self.start_ns[0])
-        part = np.floor((middle - self.start_ns[0]) * (count / span)).astype(np.int64)
-        return np.asarray(np.clip(part, 0, count - 1), np.int64)
+        """Number of the part, 0 … count-1, of each slice when they are cut into `count` runs of equal length.
+
+        By number, not by time: slices are of one length but for the last, and a part may never be empty while there
+        are slices enough.
+        """
+        return np.arange(len(self), dtype=np.int64) * count // max(len(self), 1)
 
     def totals(self, column: Ints | Floats, parts: Ints, count: int) -> Floats:
         """Sum of a column in each part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,12 @@ def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(cli, "get_command", lambda ctx, name: fail)
     assert invoke(["fail"]) == code
+
+
+def test_a_caller_keeps_its_own_signal_handler() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert invoke(["list"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_service_error_shows_the_log_and_the_hint(

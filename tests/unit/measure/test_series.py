@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from runner.measure.intervals import throughput
 from runner.measure.series import Series, Window
 from runner.results.histogram import Histogram, bucket_index
 from tests.unit.measure.simulate import Requests, bucket_indices, closed_loop, lognormal, single_server, slices
@@ -61,6 +63,20 @@ def test_parts_are_contiguous_and_share_everything(series: Series) -> None:
     assert (np.diff(parts) >= 0).all()
     assert set(parts) == set(range(7))
     assert series.totals(series.ok, parts, 7).sum() == series.completions
+
+
+@pytest.mark.parametrize("last_ns", [1, 30_000_000, 99_999_999])
+def test_a_short_last_slice_leaves_no_part_empty(requests: Requests, last_ns: int) -> None:
+    """As many parts as slices: cut by time, a short last slice pushed two slices into one part and left one empty."""
+    cut = slices(requests, 1.0)
+    cut[-1] = replace(cut[-1], end_ns=cut[-1].start_ns + last_ns)
+    series = Series.of(cut)
+    assert sorted(set(series.parts(len(series)).tolist())) == list(range(len(series)))
+    rate = throughput(series, series.seconds, 0.95).estimate
+    assert rate.low is not None
+    assert rate.high is not None
+    assert math.isfinite(rate.low)
+    assert math.isfinite(rate.high)
 
 
 def test_counts_above_and_medians_equal_merging_histograms_of_each_part(requests: Requests) -> None:
