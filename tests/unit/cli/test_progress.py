@@ -1,0 +1,141 @@
+"""What is shown while a run goes on, live and plain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.cli import progress
+from runner.cli.progress import Eta, LiveObserver, PlainObserver, describe, observer_for, outcome
+from runner.measure.watch import TrialProgress
+from runner.results.records import Counts, Estimate, Flag, Summary, Trial
+from runner.setup.base import Progress, StepReport
+from runner.workflow import Silent
+
+PROGRESS = TrialProgress(
+    phase="measuring",
+    elapsed_s=10.0,
+    deadline_s=20.0,
+    completions=100,
+    failed=2,
+    in_flight=4,
+    requests_per_s=50.0,
+    inferences_per_s=400.0,
+    p50_ms=12.5,
+)
+
+
+def trial(**changes: Any) -> Trial:
+    base: dict[str, Any] = {
+        "case_id": "b8-c4",
+        "parameters": {},
+        "model": "m",
+        "protocol": "grpc",
+        "batch": 8,
+        "load": {"kind": "concurrency", "concurrency": 4},
+        "state": "failed",
+        "started_utc": "2026-01-01T00:00:00Z",
+        "elapsed_s": 60.0,
+        "failure": "the server died",
+    }
+    return Trial(**(base | changes))
+
+
+def measured() -> Trial:
+    summary = Summary(
+        **dict.fromkeys(("warmup_s", "window_s", "latency_max_ms", "in_flight_mean", "littles_law_error"), 0.0),
+        **dict.fromkeys(("send_lag_p99_ms", "client_cpu_us_per_request", "client_cpu_fraction"), 0.0),
+        completions=10,
+        failures=0,
+        requests_per_s=Estimate(50.0, 49.0, 51.0),
+        inferences_per_s=Estimate(400.0, 392.0, 408.0),
+        latency_mean_ms=Estimate(80.0),
+        percentiles=(),
+        steady=True,
+        precision_met=True,
+        stop_reason="precise",
+    )
+    flag = Flag("ci_unreliable", 6.0, 10.0, "informs", "too few")
+    return trial(state="ok", failure=None, summary=summary, counts=Counts(10, 10, {}, 0, 0), flags=(flag,))
+
+
+def play(observer: Any) -> None:
+    """A whole run as the workflow tells it."""
+    observer.on_run(Path("runs/x"), 3, 1)
+    observer.on_setup(Progress("onnx", "downloading", 50, 100))
+    observer.on_step(StepReport("onnx", "fetch", "built", "first time", 1.25))
+    observer.on_server("starting")
+    observer.on_case(SimpleNamespace(id="b8-c4"))
+    observer.on_progress(PROGRESS)
+    observer.on_trial(measured())
+    observer.on_case(SimpleNamespace(id="b8-c8"))
+    observer.on_trial(trial())
+
+
+def test_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_PROGRESS_EVERY_S", 0.0)
+    play(PlainObserver())
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "run directory runs/x",
+        "resumed: 1 of 3 points are measured already",
+        "setup onnx: downloading 50 %",
+        "setup onnx: built (first time) 1.2 s",
+        "server starting",
+        "point 2/3 b8-c4",
+        "point b8-c4: measuring 10 s, 400 inferences/s, p50 12.5 ms, 2 failed",
+        "point b8-c4: ok, 400 ± 8 inferences/s [ci_unreliable] · about 60 s left",
+        "point 3/3 b8-c8",
+        "point b8-c4: failed: the server died",
+    ]
+
+
+def test_plain_lines_do_not_flood_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = PlainObserver()
+    observer.on_case(SimpleNamespace(id="b8-c4"))  # type: ignore[arg-type]
+    for _ in range(100):
+        observer.on_progress(PROGRESS)
+    assert capsys.readouterr().err.splitlines() == ["point 1/0 b8-c4"]
+
+
+def test_live_display_leaves_the_finished_points_above_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveObserver() as observer:
+        play(observer)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for line in ("run directory runs/x", "b8-c4: ok, 400 ± 8 inferences/s [ci_unreliable]", "b8-c4: failed"):
+        assert line in captured.err
+
+
+def test_the_observer_follows_the_mode_and_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for mode, terminal, expected in (
+        ("none", True, Silent),
+        ("plain", True, PlainObserver),
+        ("live", False, LiveObserver),
+        ("auto", True, LiveObserver),
+        ("auto", False, PlainObserver),
+    ):
+        monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal, raising=False)
+        with observer_for(mode) as observer:
+            assert isinstance(observer, expected), mode
+            if mode == "none":
+                play(observer)
+
+
+def test_eta_is_the_mean_of_the_points_of_this_session() -> None:
+    eta = Eta(4, 1)
+    assert eta.remaining() == ""
+    eta.finish(100.0)
+    eta.finish(140.0)
+    assert eta.remaining() == " · about 2 min left"
+    eta.finish(120.0)
+    assert eta.remaining() == ""
+
+
+def test_descriptions_have_units() -> None:
+    assert describe(PROGRESS) == "measuring 10 s, 400 inferences/s, p50 12.5 ms, 2 failed"
+    assert outcome(trial()) == "failed: the server died"

@@ -1,0 +1,116 @@
+"""The verbs that do something, with a fake server behind them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runner import workflow
+from runner.cli.main import invoke
+from runner.load.native import NativeEngine
+from runner.runtimes.fake import FakeRuntime
+from runner.services.fake import FakeServer, Script
+from runner.services.kserve import connect
+from runner.workflow import Rooms
+
+MODEL = Path(__file__).parents[2] / "integration" / "resources" / "models" / "identity"
+FILE = f"""scenario: 1
+name: verbs
+vars: {{most: {{type: int, default: 2, flag: --most}}}}
+repository: {{models: {{identity: {{from: {MODEL}}}}}}}
+workload: {{model: identity, timeout: 1s, input: {{INPUT0: {{generate: random, shape: [4]}}}}}}
+measure: {{profile: reference, requests: 40, drain: 1s}}
+matrix: {{axes: {{load.concurrency: [1, "${{vars.most}}"]}}, skip: ["load.concurrency > 4"]}}
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    """A scratch folder with verbs.yaml, a home, and a fake server instead of Triton."""
+    (tmp_path / "verbs.yaml").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "home"))
+    fake = FakeServer()
+    rooms = Rooms(FakeRuntime(lambda: fake), NativeEngine(), connect)
+    monkeypatch.setattr(workflow, "default_rooms", lambda loaded: rooms)
+    return fake
+
+
+def test_run_prints_the_table_on_stdout_and_where_the_results_are(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["run", "verbs.yaml"]) in (0, 5)
+    captured = capsys.readouterr()
+    assert "verbs" in captured.out
+    last = captured.out.splitlines()[-1]
+    assert last.startswith("results: runs/")
+    assert (Path(last.removeprefix("results: ")) / "points.csv").is_file()
+    assert "point 1/2" in captured.err
+
+
+def test_a_failed_point_is_exit_code_5_with_its_reason(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.script = Script(fail_every=1)
+    assert invoke(["run", "verbs.yaml", "--progress", "none"]) == 5
+    assert "is failed: no request succeeded" in capsys.readouterr().err
+
+
+def test_report_recomputes_the_tables(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    invoke(["run", "verbs.yaml", "--progress", "none"])
+    directory = Path(capsys.readouterr().out.splitlines()[-1].removeprefix("results: "))
+    before = (directory / "points.csv").read_bytes()
+    (directory / "points.csv").unlink()
+    assert invoke(["report", str(directory)]) == 0
+    assert (directory / "points.csv").read_bytes() == before
+    assert "wrote" in capsys.readouterr().err
+
+
+def test_plan_and_dry_run_show_the_points_and_change_nothing(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["plan", "verbs.yaml", "--most", "8"]) == 0
+    planned = capsys.readouterr().out
+    assert "load.concurrency=1" in planned
+    assert "skipped: " in planned
+    assert "1 points, at most about" in planned
+    assert invoke(["run", "verbs.yaml", "--most", "8", "--dry-run"]) == 0
+    assert capsys.readouterr().out == planned
+    assert invoke(["plan", "--json", "verbs.yaml"]) == 0
+    assert [point["skipped"] for point in json.loads(capsys.readouterr().out)["points"]] == [None, None]
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "home" / "scenarios").exists()
+
+
+def test_setup_then_reset(server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["setup", "verbs.yaml"]) == 0
+    captured = capsys.readouterr()
+    repository = Path(captured.out.strip())
+    assert (repository / "identity" / "config.pbtxt").is_file()
+    assert "setup repository: built (first time)" in captured.err
+    assert invoke(["setup", "verbs.yaml"]) == 0
+    assert "setup repository: reused" in capsys.readouterr().err
+    assert invoke(["reset", "verbs.yaml", "--dry-run"]) == 0
+    assert "would remove" in capsys.readouterr().out
+    assert repository.exists()
+    assert invoke(["reset", "verbs.yaml"]) == 0
+    captured = capsys.readouterr()
+    assert "removed" in captured.out
+    assert "MiB" in captured.err
+    assert not repository.exists()
+    assert not any((tmp_path / "home" / "scenarios").glob("*"))
+    assert invoke(["reset", "verbs.yaml"]) == 0
+    assert "nothing to undo" in capsys.readouterr().err
+
+
+def test_reset_says_when_something_could_not_be_removed(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["setup", "verbs.yaml"]) == 0
+    (state,) = (tmp_path / "home" / "scenarios").iterdir()
+    elsewhere = tmp_path / "elsewhere"
+    state.rename(elsewhere)
+    state.symlink_to(elsewhere)
+    assert invoke(["reset", "verbs.yaml"]) == 3
+    assert "refused" in capsys.readouterr().out
+    assert elsewhere.exists()
