@@ -57,6 +57,8 @@ class Slice:
     end_ns: int
     sent: int
     ok: int
+    items: int
+    """What the successful requests count for together: sums of the plan's `payload_items`."""
     failed: dict[str, int]
     dropped: int
     in_flight: int

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runner.runtimes.base import RunningServer, Runtime, ServerSpec
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
-    from runner.scenario.schema import Scenario, Workload
+    from runner.scenario.schema import Load, Scenario, Workload
     from runner.services.base import Endpoint, ModelMetadata, Service
     from runner.setup.base import Prepared, Progress, StepReport
     from runner.setup.reset import Removal
@@ -204,6 +204,7 @@ def reset_scenario(
 
     if not dry_run:
         EmbeddedRuntime().sweep()
+        _sweep_shared_memory()
     return reset(state_of(loaded, home), keep=keep, dry_run=dry_run)
 
 
@@ -287,6 +288,7 @@ def measure_all(pending: Sequence[Case], session: Session) -> None:
     """Measure the cases; a server is restarted only when its configuration changes, or when it died."""
     if pending:
         session.rooms.runtime.sweep()
+        _sweep_shared_memory()
     for group in server_groups(pending):
         prepared = prepare_group(group, session.loaded, session.options, session.observer)
         session.writer.update(setup=_setup_records(prepared), labels=dict(prepared.labels))
@@ -313,19 +315,20 @@ def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
     from runner.measure.trial import failed_trial, measure_case
 
     try:
-        payloads = serving.payloads(case.scenario.workload)
-        return measure_case(
-            case,
-            engine=session.rooms.engine,
-            endpoint=serving.server.endpoint,
-            service=serving.service,
-            payloads=payloads.messages,
-            models=(serving.metadata.name, *serving.metadata.composing_models),
-            labels={**serving.prepared.labels, **payloads.facts()},
-            server_check=serving.server.check,
-            on_progress=session.observer.on_progress,
-            ceiling_per_s=session.ceiling_per_s(case.scenario.load.concurrency),
-        )
+        with serving.payloads(case, session.writer.directory.name) as payloads:
+            return measure_case(
+                case,
+                engine=session.rooms.engine,
+                endpoint=serving.server.endpoint,
+                service=serving.service,
+                payloads=payloads.messages,
+                drawing=payloads.drawing,
+                models=(serving.metadata.name, *serving.metadata.composing_models),
+                labels={**serving.prepared.labels, **payloads.facts()},
+                server_check=serving.server.check,
+                on_progress=session.observer.on_progress,
+                ceiling_per_s=session.ceiling_per_s(case.scenario.load.concurrency),
+            )
     except (LoadError, ServiceError) as error:
         # One point that cannot be measured must not take the others along; the caller sees whether the server lives.
         return failed_trial(case, error)
@@ -341,18 +344,47 @@ class Serving:
     metadata: ModelMetadata
     _pools: dict[str, Payloads] = field(default_factory=dict)
 
-    def payloads(self, workload: Workload) -> Payloads:
-        """The encoded requests of a workload; made once for all points that send the same."""
+    @contextmanager
+    def payloads(self, case: Case, run_id: str) -> Iterator[Payloads]:
+        """The encoded requests of a point; memory that they share with the server exists until the context ends."""
+        workload = case.scenario.workload
+        if workload.shared_memory == "none":
+            yield self._encoded(workload)
+            return
         from runner.load.inputs import build_items
-        from runner.load.payloads import build_payloads
+        from runner.load.shared_memory import shared_payloads
 
-        key = workload.model_dump_json(include={"model", "batch", "input"})
+        items = build_items(workload.input, self.metadata, self._artifacts(), data=workload.data)
+        with shared_payloads(
+            self.service,
+            self.metadata,
+            items,
+            workload.batch,
+            kind=workload.shared_memory,
+            slots=most_in_flight(case.scenario.load),
+            run_id=run_id,
+            device=workload.shared_memory_device,
+            output_bytes=workload.output_bytes,
+        ) as shared:
+            yield shared.payloads
+
+    def _encoded(self, workload: Workload) -> Payloads:
+        """Made once for all points that send the same."""
+        from runner.load.mix import workload_payloads
+
+        key = workload.model_dump_json(include={"model", "batch", "input", "data", "mix", "order"})
         if key not in self._pools:
-            paths = {name: artifact.path for name, artifact in self.prepared.artifacts.items()}
-            items = build_items(workload.input, self.metadata, paths)
             # Only the last pool is kept: points of one batch size follow each other, and pools are large.
-            self._pools = {key: build_payloads(self.service, self.metadata, items, workload.batch)}
+            self._pools = {key: workload_payloads(self.service, self.metadata, workload, self._artifacts())}
         return self._pools[key]
+
+    def _artifacts(self) -> dict[str, Path]:
+        return {name: artifact.path for name, artifact in self.prepared.artifacts.items()}
+
+
+def most_in_flight(load: Load) -> int:
+    """Requests that a load keeps in flight at most: each needs a slot of its own in shared memory."""
+    return int(getattr(load, "max_in_flight", 0)) or load.concurrency
 
 
 @contextmanager
@@ -451,8 +483,19 @@ def _points(cases: Sequence[Case]) -> int:
     return sum(case.skipped is None for case in cases)
 
 
+def _sweep_shared_memory() -> None:
+    from runner.load.regions import sweep_regions
+
+    sweep_regions()
+
+
 def _largest_batch(group: Sequence[Case]) -> int:
-    return max(case.scenario.workload.batch for case in group)
+    return max(largest_batch(case.scenario.workload) for case in group)
+
+
+def largest_batch(workload: Workload) -> int:
+    """Items of the workload's largest request."""
+    return max((portion.batch or workload.batch for portion in workload.mix), default=workload.batch)
 
 
 def _free_bytes(path: Path) -> int:

@@ -109,6 +109,7 @@ pub struct Ended {
 struct Request {
     intended: u64,
     sent: u64,
+    items: u32,
     /// Tells this use of the token from earlier ones; odd while in flight.
     life: u32,
 }
@@ -236,12 +237,14 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
             (self.requests.len() - 1) as u32
         });
         let request = &mut self.requests[token as usize];
-        *request = Request { intended, sent: now, life: request.life.wrapping_add(1) };
+        let payload = self.job.draw.draw_for(token);
+        let items = self.job.draw.items(payload);
+        *request = Request { intended, sent: now, items, life: request.life.wrapping_add(1) };
         let at = now.saturating_add(self.job.request_timeout_ns);
         self.deadlines.push_back(Deadline { at, token, life: request.life });
         self.forget_met_deadlines();
         self.recorder.sent(now);
-        self.transport.submit(token, self.job.draw.draw());
+        self.transport.submit(token, payload);
     }
 
     /// Deadlines leave at the front; behind one slow request the met ones would pile up for a whole timeout.
@@ -267,7 +270,10 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
                 self.advance(at);
                 let request = self.finish(token);
                 match outcome {
-                    Ok(()) => self.recorder.ok(at, request.intended, request.sent),
+                    Ok(()) => {
+                        self.recorder.items(request.items);
+                        self.recorder.ok(at, request.intended, request.sent);
+                    }
                     Err(failure) => self.recorder.failed(at, failure),
                 }
             }

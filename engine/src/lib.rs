@@ -77,7 +77,7 @@ macro_rules! counts {
 }
 
 counts!(Slice {
-    start_ns, end_ns, sent, ok, dropped, in_flight, in_flight_ns, latency_sum_ns, latency_max_ns, bytes_sent,
+    start_ns, end_ns, sent, ok, items, dropped, in_flight, in_flight_ns, latency_sum_ns, latency_max_ns, bytes_sent,
     bytes_received, cpu_ns, stall_max_ns,
 }
     #[getter]

@@ -10,6 +10,15 @@ pub struct Plan {
     pub schedule: Schedule,
     pub order: Order,
     pub seed: u64,
+    /// Of each payload, what a request with it counts for; empty: `items` stays 0.
+    #[serde(default)]
+    pub payload_items: Vec<u32>,
+    /// Of each payload, how often it is drawn in relation to the others; only for `weighted`.
+    #[serde(default)]
+    pub payload_weights: Vec<f64>,
+    /// Into how many equal blocks the pool is cut, one for each request in flight; only for `per_slot`.
+    #[serde(default)]
+    pub slots: usize,
     pub max_requests: Option<u64>,
     pub max_duration_ns: Option<u64>,
     pub slice_ns: u64,
@@ -91,6 +100,10 @@ pub enum Arrivals {
 pub enum Order {
     RoundRobin,
     Shuffle,
+    /// At random, by `payload_weights`.
+    Weighted,
+    /// A request in slot i takes the payloads of block i in turn: no two in flight have a payload in common.
+    PerSlot,
 }
 
 const MAX_IN_FLIGHT: usize = 1_000_000;
@@ -128,20 +141,53 @@ impl Plan {
         in_range("max_requests", self.max_requests.unwrap_or(1), 1, u64::MAX)?;
         in_range("max_duration_ns", self.max_duration_ns.unwrap_or(1), 1, MAX_NS)?;
         self.schedule.check()?;
+        self.check_order()?;
         match &self.transport {
             Transport::Grpc(grpc) => grpc.check(),
             Transport::Null(_) => Ok(()),
         }
     }
 
+    fn check_order(&self) -> Check {
+        let limit = self.schedule.most_in_flight();
+        match self.order {
+            Order::PerSlot => in_range("slots", self.slots as u64, limit as u64, MAX_IN_FLIGHT as u64),
+            Order::Weighted => match self.payload_weights.iter().find(|w| !(w.is_finite() && **w > 0.0)) {
+                Some(wrong) => refuse("payload_weights", format!("expected numbers above 0, got {wrong}")),
+                None => Ok(()),
+            },
+            Order::RoundRobin | Order::Shuffle => Ok(()),
+        }
+    }
+
+    /// What can be checked only beside the pool.
+    pub fn check_pool(&self, size: usize) -> Check {
+        let one_each = |path: &str, length: usize| match length == size {
+            true => Ok(()),
+            false => refuse(path, format!("expected one for each of the {size} payloads, got {length}")),
+        };
+        if size == 0 {
+            return refuse("payloads", "expected at least one".to_owned());
+        }
+        if !self.payload_items.is_empty() {
+            one_each("payload_items", self.payload_items.len())?;
+        }
+        match self.order {
+            Order::Weighted => one_each("payload_weights", self.payload_weights.len()),
+            Order::PerSlot if size % self.slots != 0 => {
+                refuse("slots", format!("expected a divisor of the {size} payloads, got {}", self.slots))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Threads to use. One event loop keeps up with several hundred thousand requests a second, so the engine adds
     /// threads only where the machine has cores to spare beside the server and every thread still has 16 requests.
     pub fn worker_count(&self, cpus: usize) -> usize {
-        let slots = match &self.schedule {
-            Schedule::Closed(closed) => closed.concurrency,
-            Schedule::Open(open) => open.max_in_flight,
-        };
+        let slots = self.schedule.most_in_flight();
         match self.workers {
+            // Slots are counted from 0 in each thread.
+            _ if self.order == Order::PerSlot => 1,
             0 => (cpus / 8).min(slots / 16).clamp(1, 4),
             asked => asked.min(slots),
         }
@@ -149,6 +195,14 @@ impl Plan {
 }
 
 impl Schedule {
+    /// Requests that can be in flight at once, all workers together.
+    pub fn most_in_flight(&self) -> usize {
+        match self {
+            Schedule::Closed(closed) => closed.concurrency,
+            Schedule::Open(open) => open.max_in_flight,
+        }
+    }
+
     fn check(&self) -> Check {
         match self {
             Schedule::Closed(c) => in_range("schedule.concurrency", c.concurrency as u64, 1, MAX_IN_FLIGHT as u64),
@@ -236,7 +290,7 @@ mod tests {
         json!({
             "transport": {"kind": "grpc", "endpoint": "localhost:8001", "method": "/a.B/C", "metadata": [["x", "y"]], "connections": 1},
             "schedule": {"kind": "closed", "concurrency": 4},
-            "order": "round_robin", "seed": 0, "max_requests": null, "max_duration_ns": 5, "slice_ns": 100_000_000,
+            "order": "weighted", "payload_weights": [], "seed": 0, "max_requests": null, "max_duration_ns": 5, "slice_ns": 100_000_000,
             "connect_timeout_ns": 1, "request_timeout_ns": 1, "drain_timeout_ns": 0, "workers": 0, "pin_cpus": []
         })
     }
@@ -266,6 +320,8 @@ mod tests {
             ("/transport/connections", json!(0), "transport.connections: expected a number"),
             ("/slice_ns", json!(1), "slice_ns: expected a number"),
             ("/seed", json!(-1), "seed: invalid value"),
+            ("/order", json!("per_slot"), "slots: expected a number from 4 to 1000000, got 0"),
+            ("/payload_weights", json!([1, -1]), "payload_weights: expected numbers above 0, got -1"),
             ("/order", json!("sorted"), "order: unknown variant `sorted`"),
             ("/schedule", json!({"kind": "closed"}), "schedule: missing field `concurrency`"),
             ("/schedule", json!({"kind": "closed", "concurrency": 1, "x": 1}), "schedule: unknown field `x`"),
@@ -288,6 +344,26 @@ mod tests {
             let message = refusal(pointer, value);
             assert!(message.starts_with(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn a_pool_must_fit_the_plan() {
+        let plan = |order: &str, more: Value| {
+            let mut plan = valid();
+            plan["order"] = json!(order);
+            plan.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            Plan::from_json(&plan.to_string()).unwrap()
+        };
+        let message = |plan: &Plan, size| plan.check_pool(size).map_err(|e| e.to_string()).err().unwrap_or_default();
+        let weighted = plan("weighted", json!({"payload_weights": [1, 2.5], "payload_items": [1, 8]}));
+        assert_eq!(message(&weighted, 2), "");
+        assert!(message(&weighted, 0).starts_with("payloads: expected at least one"));
+        assert!(message(&weighted, 3).starts_with("payload_items: expected one for each of the 3 payloads, got 2"));
+        let unweighted = plan("weighted", json!({}));
+        assert!(message(&unweighted, 3).starts_with("payload_weights: expected one for each of the 3 payloads, got 0"));
+        let per_slot = plan("per_slot", json!({"slots": 4, "workers": 3}));
+        assert_eq!((message(&per_slot, 8), per_slot.worker_count(64)), (String::new(), 1));
+        assert!(message(&per_slot, 6).starts_with("slots: expected a divisor of the 6 payloads, got 4"));
     }
 
     #[test]

@@ -91,9 +91,7 @@ enum Message {
 
 /// Keep the planned load until the plan ends or the watcher stops it.
 pub fn run<W: Watcher>(plan: &Plan, pool: Arc<Pool>, watcher: &mut W) -> Result<LoadResult, W::Error> {
-    if pool.is_empty() {
-        return Err(Error::Plan { path: "payloads".to_owned(), message: "expected at least one".to_owned() }.into());
-    }
+    plan.check_pool(pool.len())?;
     let target = match &plan.transport {
         plan::Transport::Grpc(grpc) => Some(Target::resolve(grpc, plan.connect_timeout_ns)?),
         plan::Transport::Null(_) => None,
@@ -190,7 +188,7 @@ impl Crew<'_> {
         let plan = self.plan;
         let job = Job {
             schedule: Schedule::share(&plan.schedule, plan.seed, worker, self.workers),
-            draw: Draw::new(plan.order, self.pool.len(), plan.seed, worker, self.workers),
+            draw: Draw::of(plan, self.pool.len(), worker, self.workers),
             start,
             slice_ns: plan.slice_ns,
             max_requests: plan.max_requests,

@@ -31,6 +31,8 @@ class Slice:
     latency: Histogram
     service: Histogram
     send_lag: Histogram
+    items: int = 0
+    """What the successful requests count for together; 0 from an engine that was not told."""
 
 
 @dataclass(frozen=True, kw_only=True)

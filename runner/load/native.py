@@ -64,6 +64,7 @@ def _decode(native: _engine.Slice) -> Slice:
         latency=latency,
         service=service,
         send_lag=Histogram.from_pairs(native.send_lag),
+        items=native.items,
     )
 
 

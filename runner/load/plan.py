@@ -82,6 +82,9 @@ class Replay:
     kind: Literal["replay"] = "replay"
 
 
+Order = Literal["round_robin", "shuffle", "weighted", "per_slot"]
+
+
 Arrivals = Constant | Poisson | Gamma | Intervals | Replay
 
 
@@ -96,13 +99,34 @@ class OpenLoop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How requests take their payloads from the pool; fields as in `LoadPlan`."""
+
+    order: Order = "round_robin"
+    payload_items: tuple[int, ...] = ()
+    payload_weights: tuple[float, ...] = ()
+    slots: int = 0
+
+    def applied(self, plan: LoadPlan) -> LoadPlan:
+        """The same load with this drawing."""
+        return dataclasses.replace(plan, **{each.name: getattr(self, each.name) for each in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadPlan:
     """What to send, when, and when to stop. The engine refuses nonsense with the path of the field."""
 
     transport: GrpcUnary | NullTransport
     schedule: ClosedLoop | OpenLoop
-    order: Literal["round_robin", "shuffle"] = "round_robin"
-    """How requests draw from the payload pool; `shuffle` deals a fresh permutation of the pool each time round."""
+    order: Order = "round_robin"
+    """How requests draw from the payload pool; `shuffle` deals a fresh permutation of the pool each time round,
+    `weighted` draws at random by `payload_weights`, and with `per_slot` a request in slot i takes those of block i."""
+    payload_items: tuple[int, ...] = ()
+    """Of each payload, what a request with it counts for; empty: `Slice.items` stays 0."""
+    payload_weights: tuple[float, ...] = ()
+    """Of each payload, for `weighted`."""
+    slots: int = 0
+    """Equal blocks of the pool, for `per_slot`; at least as many as requests can be in flight."""
     seed: int = 0
     max_requests: int | None = None
     """Stop sending after this many requests."""

@@ -32,6 +32,8 @@ class Evidence:
     counts: Counts
     settings: MeasureSettings
     batch: int
+    items: int | None = None
+    """Inferences of all successes, where requests hold different numbers of them."""
     steady: bool = True
     """The warm-up rule's verdict."""
     warmup_per_slot: float = math.inf
@@ -151,6 +153,11 @@ def _server_counts(e: Evidence, called: ModelStatistics) -> Iterator[Flag]:
         words = f"{called.success_count} successes and {called.failure_count} failures where the client counted "
         words += f"{counts.ok} successes of {counts.sent} sent"
         yield make_flag("mismatch_server_count", float(seen), float(counts.sent), what=words)
+    elif e.items is not None:
+        # Which of the failed and unanswered requests the server ran is not known, and they differ in size.
+        if called.success_count == counts.ok and called.inference_count != e.items and not called.cache_hit_count:
+            words = f"{called.inference_count} inferences where the client counted {e.items}"
+            yield make_flag("mismatch_server_count", float(called.inference_count), float(e.items), what=words)
     elif not called.cache_hit_count and called.inference_count != called.success_count * e.batch:
         words = f"{called.inference_count} inferences in {called.success_count} requests of batch {e.batch}"
         expected = float(called.success_count * e.batch)

@@ -47,6 +47,8 @@ class Series:
     latency_max_ns: Ints
     cpu_ns: Ints
     stall_max_ns: Ints
+    items: Ints
+    """What the successes count for; all 0 when the engine was not told."""
     cell_slice: Ints
     """Slice of each row of the latency table."""
     cell_bucket: Ints
@@ -156,6 +158,7 @@ _COLUMNS = (
     "latency_max_ns",
     "cpu_ns",
     "stall_max_ns",
+    "items",
 )
 
 

@@ -68,7 +68,7 @@ def summarise(
         completions=series.completions,
         failures=failures,
         requests_per_s=rate.estimate,
-        inferences_per_s=_scaled(rate.estimate, batch),
+        inferences_per_s=_inferences(series, window, rate.estimate, batch, settings),
         latency_mean_ms=mean.estimate,
         latency_max_ms=float(series.latency_max_ns.max()) / 1e6,
         percentiles=percentiles,
@@ -102,6 +102,14 @@ def littles_law_error(in_flight: float, per_s: float, mean_s: float) -> float:
 def _histograms(slices: Sequence[Slice], window: Window) -> dict[str, Histogram]:
     inside = [s for s in slices if window.start_ns < s.end_ns <= window.end_ns]
     return {name: Histogram.merged(getattr(s, name) for s in inside) for name in ("latency", "service", "send_lag")}
+
+
+def _inferences(series: Series, window: Window, requests: Estimate, batch: int, settings: MeasureSettings) -> Estimate:
+    """Items per second, counted one by one where requests hold different numbers of them."""
+    items = int(series.items.sum())
+    if items in (0, series.completions * batch):
+        return _scaled(requests, batch)
+    return throughput(series, window.seconds, settings.confidence, series.items).estimate
 
 
 def _scaled(estimate: Estimate, factor: int) -> Estimate:

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
 
 from runner.errors import LoadError, RunnerError, ServiceError
 from runner.load.engine import Engine, LoadResult, Slice
-from runner.load.plan import ClosedLoop, GrpcUnary, LoadPlan
+from runner.load.plan import ClosedLoop, Drawing, GrpcUnary, LoadPlan
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, summarise
@@ -24,7 +23,6 @@ from runner.results.stages import difference, went_backwards
 from runner.scenario.case import Case
 from runner.services.base import Endpoint, Service
 
-Order = Literal["round_robin", "shuffle"]
 SAFETY_S = 5.0
 """The engine's own limit lies so far behind the deadline of the stop rule."""
 FIXED_COUNT_SLICE_NS = 20_000_000
@@ -54,7 +52,7 @@ def measure_case(
     endpoint: Endpoint,
     service: Service,
     models: Sequence[str],
-    order: Order = "round_robin",
+    drawing: Drawing = Drawing(),  # noqa: B008  # frozen
     labels: Mapping[str, str] | None = None,
     server_check: Callable[[], None] = lambda: None,
     settings: MeasureSettings | None = None,
@@ -69,7 +67,7 @@ def measure_case(
     blank = _blank(case, labels or {})
     began = time.monotonic()
     try:
-        trial = _measured(case, blank, target, payloads, order, settings, on_progress, ceiling_per_s)
+        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s)
     except (ServiceError, LoadError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
@@ -101,12 +99,12 @@ def _measured(
     blank: Trial,
     target: Target,
     payloads: Sequence[bytes],
-    order: Order,
+    drawing: Drawing,
     settings: MeasureSettings,
     on_progress: OnProgress | None,
     ceiling_per_s: float | None,
 ) -> Trial:
-    plan = load_plan(case, target, order, settings)
+    plan = drawing.applied(load_plan(case, target, settings))
     watch = Watch(settings, case.scenario.load.concurrency, blank.batch, target.server_check, on_progress)
     before = target.service.statistics(target.models)
     result = target.engine.run(plan, payloads, watch)
@@ -158,6 +156,7 @@ def _judged(
         restarted=went_backwards(recorded.server),
         cache_declared=cache_declared,
         ceiling_per_s=ceiling_per_s,
+        items=_items(result),
     )
     flags = judge(evidence)
     return replace(
@@ -165,13 +164,17 @@ def _judged(
     )
 
 
-def load_plan(case: Case, target: Target, order: Order, settings: MeasureSettings) -> LoadPlan:
+def _items(result: LoadResult) -> int | None:
+    """What all successes count for, where the engine was told."""
+    return sum(s.items for s in result.slices) or None
+
+
+def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan:
     """The engine's orders for one case."""
     deadline_s = settings.deadline_s + (0.0 if settings.requests is not None else SAFETY_S)
     return LoadPlan(
         transport=GrpcUnary(endpoint=target.endpoint.grpc, method=target.service.grpc_method),
         schedule=ClosedLoop(concurrency=case.scenario.load.concurrency),
-        order=order,
         seed=settings.seed,
         max_requests=settings.requests,
         max_duration_ns=int(deadline_s * 1e9),

@@ -142,6 +142,7 @@ class Watch:
         recent = self.slices[-RECENT_SLICES:]
         seconds = (recent[-1].end_ns - recent[0].start_ns) / 1e9
         rate = sum(s.ok for s in recent) / seconds if seconds > 0 else 0.0
+        items = sum(s.items or s.ok * self.batch for s in recent) / seconds if seconds > 0 else 0.0
         latency = Histogram.merged(s.latency for s in recent)
         warm_ns = int(self.settings.warmup_min_s * 1e9)
         self.on_progress(
@@ -153,7 +154,7 @@ class Watch:
                 failed=self.failed,
                 in_flight=recent[-1].in_flight,
                 requests_per_s=rate,
-                inferences_per_s=rate * self.batch,
+                inferences_per_s=items,
                 p50_ms=latency.quantile(0.5) / 1e6 if latency.count else 0.0,
             )
         )

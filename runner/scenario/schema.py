@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from runner.scenario.schema_base import (
     Identifier,
@@ -19,6 +19,7 @@ from runner.scenario.schema_base import (
     Strict,
     refuse,
 )
+from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
 from runner.scenario.schema_matrix import (
     Axis,
     FloatAxis,
@@ -50,7 +51,7 @@ from runner.scenario.schema_targets import (
     Var,
     VarBase,
 )
-from runner.units import Fraction, Seconds
+from runner.units import ByteSize, Fraction, Seconds
 
 __all__ = [
     "Axis",
@@ -58,6 +59,7 @@ __all__ = [
     "ConcurrencyLoad",
     "DataInput",
     "Dataset",
+    "Decode",
     "EmbeddedLaunch",
     "EnumVar",
     "ExportStep",
@@ -78,6 +80,7 @@ __all__ = [
     "ModelSource",
     "Name",
     "Percentile",
+    "Portion",
     "Pow2Axis",
     "PrecisionSettings",
     "Ready",
@@ -159,48 +162,6 @@ class Server(Strict):
 # --- workload and load --------------------------------------------------------------------------------------------
 
 
-class DataInput(Strict):
-    """An input tensor fed from an artifact or a path."""
-
-    from_: str = Field(alias="from")
-    """`${setup.dataset}` or a folder of files; each file's bytes are one item."""
-    pick: Literal["round_robin", "shuffle"] = "round_robin"
-    """Order in which items are drawn."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of `shuffle`."""
-
-
-class GeneratedInput(Strict):
-    """An input tensor made up from the model's own metadata."""
-
-    generate: Literal["random", "zero"]
-    """Uniform values over the type's useful range, or zeros."""
-    shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    """Shape of one item, without the batch dimension; needed where the model leaves a dimension open."""
-    count: int = Field(default=16, ge=1, le=10_000)
-    """Distinct items."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of `random`."""
-
-
-def _input_tag(value: Any) -> str | None:
-    if isinstance(value, DataInput) or (isinstance(value, dict) and "from" in value):
-        return "input:from"
-    if isinstance(value, GeneratedInput) or (isinstance(value, dict) and "generate" in value):
-        return "input:generate"
-    return None
-
-
-Input = Annotated[
-    Annotated[DataInput, Tag("input:from")] | Annotated[GeneratedInput, Tag("input:generate")],
-    Discriminator(
-        _input_tag,
-        custom_error_type="one_of",
-        custom_error_message="expected `{from: …}` for data or `{generate: random}`",
-    ),
-]
-
-
 class Workload(Strict):
     """What one request is."""
 
@@ -214,8 +175,28 @@ class Workload(Strict):
     """Items per request."""
     input: dict[str, Input] = Field(default={})
     """Input tensor -> where its values come from; inputs not named are generated at random."""
+    data: str | None = None
+    """Several inputs at once: perf_analyzer's JSON, an `.npz` file, or a folder with one file for each input."""
+    order: Literal["round_robin", "shuffle"] = "round_robin"
+    """How requests are drawn from those made beforehand; `shuffle` by `measure.seed`."""
+    mix: tuple[Portion, ...] = ()
+    """Kinds of requests, drawn at random by weight with `measure.seed`; throughput counts the items of each."""
+    shared_memory: SharedMemory = "none"
+    """Pass tensors through memory shared with a server on this machine; requests then hold only references."""
+    shared_memory_device: int = Field(default=0, ge=0)
+    """GPU whose memory is used, by CUDA's number; only for `cuda`."""
+    output_bytes: ByteSize | None = None
+    """Room in shared memory for one item of an output whose size the model leaves open."""
     timeout: Seconds = 60.0
     """A request without an answer after this long is a counted failure."""
+
+    @model_validator(mode="after")
+    def _mix_is_drawn_by_weight(self) -> Self:
+        if self.mix and self.order != "round_robin":
+            raise refuse("order", "a mix is drawn by weight", "remove `order`")
+        if self.mix and self.shared_memory != "none":
+            raise refuse("mix", "requests of different kinds cannot share memory regions", "remove `shared_memory`")
+        return self
 
 
 class ConcurrencyLoad(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,30 @@ class ModelMetadata:
     outputs: tuple[TensorSpec, ...]
     composing_models: tuple[str, ...] = ()
     """Steps of an ensemble in pipeline order, nested ensembles resolved."""
+
+
+SharedMemoryKind = Literal["system", "cuda"]
+
+
+class Region(Protocol):
+    """A piece of shared memory: see `runner.load.regions`; one in GPU memory also has a `handle` and its `device`."""
+
+    kind: SharedMemoryKind
+    name: str
+    size: int
+
+
+class SharedTensor(Protocol):
+    """Where a tensor lies: see `runner.load.regions`."""
+
+    @property
+    def region(self) -> str: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,7 +15,15 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.base import Endpoint, ModelMetadata, Tensors, TensorSpec
+from runner.services.base import (
+    Endpoint,
+    ModelMetadata,
+    Region,
+    SharedMemoryKind,
+    SharedTensor,
+    Tensors,
+    TensorSpec,
+)
 from runner.services.pipeline import EnsembleStep, composing_models
 from runner.services.tensors import from_wire, to_wire
 
@@ -101,6 +109,52 @@ class KServeGrpc:
         """One ModelInferRequest, ready to send any number of times."""
         return bytes(self._request(model, inputs).SerializeToString(deterministic=True))
 
+    def tensor_bytes(self, model: str, name: str, array: npt.NDArray[np.generic]) -> bytes:
+        """An input as it lies in shared memory."""
+        return bytes(self._request(model, {name: array}).raw_input_contents[0])
+
+    def encode_shared(
+        self, model: str, inputs: Mapping[str, SharedTensor], outputs: Mapping[str, SharedTensor]
+    ) -> bytes:
+        """One ModelInferRequest whose tensors lie in registered regions."""
+        datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
+        request = pb.ModelInferRequest(model_name=model)
+        for name, place in inputs.items():
+            _refer(request.inputs.add(name=name, datatype=datatypes[name], shape=place.shape), place)
+        for name, place in outputs.items():
+            _refer(request.outputs.add(name=name), place)
+        return bytes(request.SerializeToString(deterministic=True))
+
+    def register_region(self, region: Region) -> None:
+        """Tell the server of a region; it opens it now."""
+        doing = f"register {region.kind} shared memory {region.name!r} of {region.size} bytes"
+        if region.kind == "system":
+            request = pb.SystemSharedMemoryRegisterRequest(
+                name=region.name, key=f"/{region.name}", offset=0, byte_size=region.size
+            )
+            self._call("SystemSharedMemoryRegister", request, doing)
+            return
+        cuda: Any = region
+        request = pb.CudaSharedMemoryRegisterRequest(
+            name=region.name, raw_handle=cuda.handle, device_id=cuda.device, byte_size=region.size
+        )
+        self._call("CudaSharedMemoryRegister", request, doing)
+
+    def unregister_region(self, kind: SharedMemoryKind, name: str) -> None:
+        """Make the server forget one region; of an unknown one it says nothing."""
+        if not name:
+            raise ValueError("without a name the server would forget the regions of every client")
+        word = kind.capitalize()
+        request = getattr(pb, f"{word}SharedMemoryUnregisterRequest")(name=name)
+        self._call(f"{word}SharedMemoryUnregister", request, f"unregister {kind} shared memory {name!r}")
+
+    def registered_regions(self, kind: SharedMemoryKind) -> tuple[str, ...]:
+        """Names of the regions that the server knows, whosever they are."""
+        word = kind.capitalize()
+        request = getattr(pb, f"{word}SharedMemoryStatusRequest")()
+        answer = self._call(f"{word}SharedMemoryStatus", request, f"list the {kind} shared memory")
+        return tuple(sorted(answer.regions))
+
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:
         """One real inference."""
         request = self._request(model, inputs)
@@ -150,10 +204,13 @@ class KServeGrpc:
             cache_miss_count=total("cache_miss", "count"),
         )
 
-    def _request(self, model: str, inputs: Tensors) -> Any:
+    def _metadata_of(self, model: str) -> ModelMetadata:
         if model not in self._known:
             self._known[model] = self.metadata(model)
-        datatypes = {tensor.name: tensor.datatype for tensor in self._known[model].inputs}
+        return self._known[model]
+
+    def _request(self, model: str, inputs: Tensors) -> Any:
+        datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
         request = pb.ModelInferRequest(model_name=model)
         for name, array in inputs.items():
             if name not in datatypes:
@@ -201,6 +258,13 @@ class KServeGrpc:
         except ServiceError:
             return "check workload.model against the server's repository"
         return _did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
+
+
+def _refer(tensor: Any, place: SharedTensor) -> None:
+    tensor.parameters["shared_memory_region"].string_param = place.region
+    tensor.parameters["shared_memory_byte_size"].int64_param = place.nbytes
+    if place.offset:
+        tensor.parameters["shared_memory_offset"].int64_param = place.offset
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from runner.errors import LoadError, ServiceError
 from runner.load.engine import LoadResult, Slice
 from runner.load.fake import FakeEngine, constant, drifting, failing, warming
-from runner.load.plan import GrpcUnary, LoadPlan
+from runner.load.plan import Drawing, GrpcUnary, LoadPlan
 from runner.measure import trial as trial_module
 from runner.measure.ceiling import engine_ceiling_per_s
 from runner.measure.trial import failed_trial, measure_case
@@ -135,7 +135,7 @@ def test_the_plan_is_the_scenarios() -> None:
         case(concurrency=2, drain="2s", seed=5),
         engine=counting,
         payloads=[b"x"],
-        order="shuffle",
+        drawing=Drawing(order="shuffle"),
         endpoint=Endpoint("localhost:1", "localhost:2"),
         service=cast(Service, server),
         models=MODELS,
