@@ -53,12 +53,14 @@ def from_files(tensor: Tensor, wanted: DataInput, path: Path, max_bytes: int) ->
         random.Random(shuffle_seed).shuffle(files)
     mapped = [file for file in files if _format(wanted, file) in ("npy", "npz")]
     chosen = files if len(mapped) == len(files) else list(_within(files, max_bytes))
-    arrays = list[Array]()
-    for number, file in enumerate(chosen):
-        arrays += _items(tensor, wanted, file)
+    arrays, size = list[Array](), 0
+    for number, file in enumerate(chosen, 1):
+        fresh = _items(tensor, wanted, file)
+        arrays += fresh
+        size += sum(array.nbytes for array in fresh)
         # Decoded images are larger than their files.
-        if wanted.decode and sum(array.nbytes for array in arrays) > max_bytes:
-            chosen = chosen[: number + 1]
+        if wanted.decode and size > max_bytes:
+            chosen = chosen[:number]
             break
     available = len(arrays) + len(files) - len(chosen)
     return Items(tensor.name, tensor.datatype, tuple(arrays), str(path), available, shuffle_seed)

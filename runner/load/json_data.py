@@ -128,7 +128,8 @@ def _step(step: Any, file: Path, place: str, tensors: Mapping[str, Tensor]) -> S
         try:
             arrays[name] = _array(tensors[name], value)
         except _ProblemError as problem:
-            raise ServiceError(f"{where}.{name}: {problem.message}", hint=problem.hint) from problem
+            hint = problem.hint or "a step is one item of each tensor, without the batch dimension; see docs/inputs.md"
+            raise ServiceError(f"{where}.{name}: {problem.message}", hint=hint) from problem
     missing = [name for name, tensor in tensors.items() if name not in arrays and not tensor.optional]
     if missing and not arrays:
         raise ServiceError(f"{where}: names no input of the model", hint=f"it has {', '.join(tensors)}")

@@ -191,6 +191,13 @@ class Workload(Strict):
     """A request without an answer after this long is a counted failure."""
 
     @model_validator(mode="after")
+    def _memory_is_shared_over_grpc(self) -> Self:
+        protocol = str(self.protocol)
+        if self.shared_memory != "none" and protocol != "grpc":
+            raise refuse("shared_memory", f"expected `none` beside protocol `{protocol}`", "write `protocol: grpc`")
+        return self
+
+    @model_validator(mode="after")
     def _mix_is_drawn_by_weight(self) -> Self:
         if self.mix and self.order != "round_robin":
             raise refuse("order", "a mix is drawn by weight", "remove `order`")
