@@ -214,11 +214,13 @@ def state_of(loaded: LoadedScenario, home: Path | None = None) -> StateDirectory
 
 def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
     """The points, with the settings that only measuring would find wrong refused before anything is started."""
+    from runner.measure.loads import schedule_of
     from runner.measure.settings import resolve
 
     cases = expand(loaded)
     for case in cases:
         resolve(case.scenario.measure)
+        schedule_of(case.scenario.load)
     return cases
 
 
@@ -310,6 +312,7 @@ def measure_until_gone(cases: Sequence[Case], serving: Serving, session: Session
 
 def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
     """One point: payloads once, then one continuous load."""
+    from runner.measure.loads import ceiling_slots
     from runner.measure.trial import failed_trial, measure_case
 
     try:
@@ -324,7 +327,7 @@ def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
             labels={**serving.prepared.labels, **payloads.facts()},
             server_check=serving.server.check,
             on_progress=session.observer.on_progress,
-            ceiling_per_s=session.ceiling_per_s(case.scenario.load.concurrency),
+            ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
         )
     except (LoadError, ServiceError) as error:
         # One point that cannot be measured must not take the others along; the caller sees whether the server lives.

@@ -29,7 +29,7 @@ class Findings:
     """Percentiles with a precision target, whether they are reported or not."""
     edge_requests: int
     """Requests in flight at the edges of the window, the larger of the two."""
-    offered_per_s: float
+    sent_per_s: float
     in_flight_change: Drift
     longest_stall_s: float
     histograms: dict[str, Histogram]
@@ -44,6 +44,7 @@ def summarise(
     settings: MeasureSettings,
     steady: bool = True,
     stop_reason: str = "",
+    is_open: bool = False,
 ) -> Findings:
     """Every number of the window; `steady` is the warm-up's verdict, drift is added here.
 
@@ -80,6 +81,7 @@ def summarise(
         steady=steady and not drift.found,
         precision_met=precise(series, window, settings, settings.confidence),
         stop_reason=stop_reason,
+        offered_per_s=_offered_per_s(series, window) if is_open else None,
     )
     return Findings(
         summary=summary,
@@ -87,11 +89,16 @@ def summarise(
         lag1=max(rate.lag1, mean.lag1) if settings.throughput or settings.mean else 0.0,
         targets=tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentile_precision),
         edge_requests=max(series.in_flight_before, int(series.in_flight[-1])),
-        offered_per_s=float(series.sent.sum()) / window.seconds,
+        sent_per_s=float(series.sent.sum()) / window.seconds,
         in_flight_change=_in_flight_change(series),
         longest_stall_s=float(series.stall_max_ns.max()) / 1e9,
         histograms=histograms,
     )
+
+
+def _offered_per_s(series: Series, window: Window) -> float:
+    """Requests that were due, those dropped included, per second."""
+    return float((series.sent + series.dropped).sum()) / window.seconds
 
 
 def littles_law_error(in_flight: float, per_s: float, mean_s: float) -> float:

@@ -19,6 +19,17 @@ from runner.scenario.schema_base import (
     Strict,
     refuse,
 )
+from runner.scenario.schema_load import (
+    ConcurrencyLoad,
+    ConstantLoad,
+    GammaLoad,
+    IntervalsLoad,
+    Load,
+    OpenLoad,
+    PeriodicLoad,
+    PoissonLoad,
+    ReplayLoad,
+)
 from runner.scenario.schema_matrix import (
     Axis,
     FloatAxis,
@@ -56,6 +67,7 @@ __all__ = [
     "Axis",
     "BoolVar",
     "ConcurrencyLoad",
+    "ConstantLoad",
     "DataInput",
     "Dataset",
     "EmbeddedLaunch",
@@ -65,11 +77,13 @@ __all__ = [
     "FloatAxis",
     "FloatVar",
     "FolderDataset",
+    "GammaLoad",
     "GeneratedInput",
     "Identifier",
     "Input",
     "IntAxis",
     "IntVar",
+    "IntervalsLoad",
     "Isolation",
     "Launch",
     "Load",
@@ -77,10 +91,14 @@ __all__ = [
     "Measure",
     "ModelSource",
     "Name",
+    "OpenLoad",
     "Percentile",
+    "PeriodicLoad",
+    "PoissonLoad",
     "Pow2Axis",
     "PrecisionSettings",
     "Ready",
+    "ReplayLoad",
     "Report",
     "Repository",
     "Requires",
@@ -216,18 +234,6 @@ class Workload(Strict):
     """Input tensor -> where its values come from; inputs not named are generated at random."""
     timeout: Seconds = 60.0
     """A request without an answer after this long is a counted failure."""
-
-
-class ConcurrencyLoad(Strict):
-    """Closed loop: so many requests are kept in flight."""
-
-    kind: Literal["concurrency"] = "concurrency"
-    """The load model."""
-    concurrency: int = Field(default=1, ge=1, le=100_000)
-    """Requests in flight."""
-
-
-Load = ConcurrencyLoad
 
 
 # --- measure ------------------------------------------------------------------------------------------------------
