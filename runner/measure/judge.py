@@ -191,7 +191,7 @@ def _open_loop(e: Evidence) -> Iterator[Flag]:
     yield from _dropped(e)
     if e.asked_per_s is None:
         return
-    sent = e.findings.sent_per_s
+    sent = e.findings.offered_per_s
     if not e.counts.dropped and abs(sent - e.asked_per_s) > _rate_tolerance(e) * e.asked_per_s:
         yield make_flag("not_delivered", sent, e.asked_per_s)
     change = e.findings.in_flight_change
@@ -200,7 +200,7 @@ def _open_loop(e: Evidence) -> Iterator[Flag]:
 
 
 def _rate_tolerance(e: Evidence) -> float:
-    return max(0.005, 3 / math.sqrt(max(e.findings.sent_per_s * e.findings.summary.window_s, 1)))
+    return max(0.005, 3 / math.sqrt(max(e.findings.offered_per_s * e.findings.summary.window_s, 1)))
 
 
 def _dropped(e: Evidence) -> Iterator[Flag]:

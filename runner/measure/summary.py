@@ -29,7 +29,7 @@ class Findings:
     """Percentiles with a precision target, whether they are reported or not."""
     edge_requests: int
     """Requests in flight at the edges of the window, the larger of the two."""
-    sent_per_s: float
+    offered_per_s: float
     in_flight_change: Drift
     longest_stall_s: float
     histograms: dict[str, Histogram]
@@ -89,7 +89,7 @@ def summarise(
         lag1=max(rate.lag1, mean.lag1) if settings.throughput or settings.mean else 0.0,
         targets=tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentile_precision),
         edge_requests=max(series.in_flight_before, int(series.in_flight[-1])),
-        sent_per_s=float(series.sent.sum()) / window.seconds,
+        offered_per_s=float(series.sent.sum()) / window.seconds,
         in_flight_change=_in_flight_change(series),
         longest_stall_s=float(series.stall_max_ns.max()) / 1e9,
         histograms=histograms,

@@ -49,12 +49,16 @@ def read_timestamps(path: Path) -> Arrivals:
             line = _line_of(path, at, previous)
             raise ArrivalsError(path, line, "expected ascending times, got one before its predecessor")
         previous = at
+    if previous - first > _MAX_NS:
+        raise ArrivalsError(path, 0, "expected at most 36 years from the first to the last time")
     return Arrivals(tuple(at - first for at in found.values_ns), found.sha256)
 
 
 def _gap(text: str) -> int:
     if not _INTEGER.fullmatch(text):
         raise ValueError(f"expected a whole number of microseconds, got {_shown(text)}")
+    if int(text) * 1000 > _MAX_NS:
+        raise ValueError(f"expected at most 36 years, got {_shown(text)}")
     return int(text) * 1000
 
 
@@ -100,12 +104,9 @@ def _values(path: Path, number: int, raw: bytes, parse: Callable[[str], int]) ->
     if number > MAX_LINES:
         raise ArrivalsError(path, number, f"expected at most {MAX_LINES:,} lines")
     try:
-        value = parse(text)
+        return [parse(text)]
     except ValueError as error:
         raise ArrivalsError(path, number, str(error)) from None
-    if value > _MAX_NS:
-        raise ArrivalsError(path, number, f"expected at most 36 years, got {_shown(text)}")
-    return [value]
 
 
 def _line_of(path: Path, at: int, previous: int) -> int:
