@@ -110,9 +110,10 @@ class LoadResult:
     reconnects: int
     workers: int
 
-def run(plan: str, payloads: PayloadPool, on_tick: Callable[[Tick], bool | None] | None = None) -> LoadResult:
+def run(plan: str, payloads: PayloadPool, on_tick: Callable[[Tick], bool | int | None] | None = None) -> LoadResult:
     """Keep the load described by `plan` (JSON, see `runner.load.LoadPlan`) until a tick returns True or the plan ends.
 
+    A tick that returns a number keeps so many requests of a closed loop in flight from then on.
     Releases the GIL; `on_tick` runs on the calling thread after each closed slice. An exception raised in it, or
     KeyboardInterrupt, stops the load and comes back as itself.
     """

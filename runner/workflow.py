@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runner.runtimes.base import RunningServer, Runtime, ServerSpec
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
-    from runner.scenario.schema import Load, Scenario, Workload
+    from runner.scenario.schema import Scenario, Workload
     from runner.services.base import Endpoint, ModelMetadata, Service
     from runner.setup.base import Prepared, Progress, StepReport
     from runner.setup.reset import Removal
@@ -215,11 +215,13 @@ def state_of(loaded: LoadedScenario, home: Path | None = None) -> StateDirectory
 
 def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
     """The points, with the settings that only measuring would find wrong refused before anything is started."""
+    from runner.measure.loads import schedule_of
     from runner.measure.settings import resolve
 
     cases = expand(loaded)
     for case in cases:
         resolve(case.scenario.measure)
+        schedule_of(case.scenario.load)
     return cases
 
 
@@ -312,6 +314,7 @@ def measure_until_gone(cases: Sequence[Case], serving: Serving, session: Session
 
 def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
     """One point: payloads once, then one continuous load."""
+    from runner.measure.loads import ceiling_slots
     from runner.measure.trial import failed_trial, measure_case
 
     try:
@@ -327,7 +330,7 @@ def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
                 labels={**serving.prepared.labels, **payloads.facts()},
                 server_check=serving.server.check,
                 on_progress=session.observer.on_progress,
-                ceiling_per_s=session.ceiling_per_s(case.scenario.load.concurrency),
+                ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
             )
     except (LoadError, ServiceError) as error:
         # One point that cannot be measured must not take the others along; the caller sees whether the server lives.
@@ -353,6 +356,7 @@ class Serving:
             return
         from runner.load.inputs import build_items
         from runner.load.shared_memory import shared_payloads
+        from runner.measure.loads import most_in_flight
 
         items = build_items(workload.input, self.metadata, self._artifacts(), data=workload.data)
         with shared_payloads(
@@ -380,11 +384,6 @@ class Serving:
 
     def _artifacts(self) -> dict[str, Path]:
         return {name: artifact.path for name, artifact in self.prepared.artifacts.items()}
-
-
-def most_in_flight(load: Load) -> int:
-    """Requests that a load keeps in flight at most: each needs a slot of its own in shared memory."""
-    return int(getattr(load, "max_in_flight", 0)) or load.concurrency
 
 
 @contextmanager

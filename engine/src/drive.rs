@@ -197,10 +197,14 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
 
     fn issue(&mut self, now: u64) {
         while self.stopped_at.is_none() {
-            if now >= self.stop_at || self.job.signals.is_set() || self.is_used_up() {
+            let is_over = now >= self.stop_at;
+            if (is_over && !self.job.schedule.is_open()) || self.job.signals.is_set() || self.is_used_up() {
                 return self.stop(now.min(self.stop_at));
             }
-            match self.job.schedule.step(now - self.job.start, self.recorder.in_flight()) {
+            // What was due before the end is sent or dropped even if this comes to it late: nothing is forgotten.
+            let at = if is_over { self.stop_at - 1 } else { now };
+            match self.job.schedule.step(at - self.job.start, self.recorder.in_flight()) {
+                Step::Wait { .. } if is_over => return self.stop(self.stop_at),
                 Step::Wait { until_ns } => {
                     self.wake_at = self.job.start.saturating_add(until_ns);
                     return;
@@ -260,6 +264,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         debug_assert!(request.life % 2 == 1, "an event about a request that is not in flight");
         request.life = request.life.wrapping_add(1);
         self.free.push(token);
+        self.job.schedule.finished(token);
         *request
     }
 

@@ -55,6 +55,7 @@ pub struct Grpc {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Schedule {
     Closed(Closed),
+    Periodic(Periodic),
     Open(Open),
 }
 
@@ -62,6 +63,17 @@ pub enum Schedule {
 #[serde(deny_unknown_fields)]
 pub struct Closed {
     pub concurrency: usize,
+}
+
+/// A closed loop that grows from `start` to `end`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Periodic {
+    pub start: usize,
+    pub end: usize,
+    pub step: usize,
+    /// Outcomes of each slot of a step before the next one.
+    pub request_period: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -184,7 +196,11 @@ impl Plan {
     /// Threads to use. One event loop keeps up with several hundred thousand requests a second, so the engine adds
     /// threads only where the machine has cores to spare beside the server and every thread still has 16 requests.
     pub fn worker_count(&self, cpus: usize) -> usize {
-        let slots = self.schedule.most_in_flight();
+        let slots = match &self.schedule {
+            // A step is decided by one worker, which sees every slot.
+            Schedule::Periodic(_) => 1,
+            schedule => schedule.most_in_flight(),
+        };
         match self.workers {
             // Slots are counted from 0 in each thread.
             _ if self.order == Order::PerSlot => 1,
@@ -199,6 +215,7 @@ impl Schedule {
     pub fn most_in_flight(&self) -> usize {
         match self {
             Schedule::Closed(closed) => closed.concurrency,
+            Schedule::Periodic(periodic) => periodic.end,
             Schedule::Open(open) => open.max_in_flight,
         }
     }
@@ -206,11 +223,21 @@ impl Schedule {
     fn check(&self) -> Check {
         match self {
             Schedule::Closed(c) => in_range("schedule.concurrency", c.concurrency as u64, 1, MAX_IN_FLIGHT as u64),
+            Schedule::Periodic(periodic) => periodic.check(),
             Schedule::Open(open) => {
                 in_range("schedule.max_in_flight", open.max_in_flight as u64, 1, MAX_IN_FLIGHT as u64)?;
                 open.arrivals.check()
             }
         }
+    }
+}
+
+impl Periodic {
+    fn check(&self) -> Check {
+        in_range("schedule.start", self.start as u64, 1, MAX_IN_FLIGHT as u64)?;
+        in_range("schedule.end", self.end as u64, self.start as u64, MAX_IN_FLIGHT as u64)?;
+        in_range("schedule.step", self.step as u64, 1, MAX_IN_FLIGHT as u64)?;
+        in_range("schedule.request_period", self.request_period, 1, u64::MAX)
     }
 }
 
@@ -325,6 +352,11 @@ mod tests {
             ("/order", json!("sorted"), "order: unknown variant `sorted`"),
             ("/schedule", json!({"kind": "closed"}), "schedule: missing field `concurrency`"),
             ("/schedule", json!({"kind": "closed", "concurrency": 1, "x": 1}), "schedule: unknown field `x`"),
+            (
+                "/schedule",
+                json!({"kind": "periodic", "start": 4, "end": 3, "step": 1, "request_period": 1}),
+                "schedule.end: expected a number from 4 to 1000000, got 3",
+            ),
             (
                 "/schedule",
                 json!({"kind": "open", "max_in_flight": 1, "arrivals": {"kind": "poisson", "rate": 0}}),

@@ -7,7 +7,7 @@ use crate::null::Null;
 use crate::payload::{Draw, Pool};
 use crate::plan::{self, Plan};
 use crate::recorder::{Slice, WorkerSlice};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Shared};
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, VecDeque};
@@ -48,13 +48,21 @@ pub struct LoadResult {
     pub workers: usize,
 }
 
+/// How a load goes on after a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    GoOn,
+    Stop,
+    /// Keep another number of requests in flight; an open loop goes on as it is.
+    Concurrency(usize),
+}
+
 /// What the caller of `run` decides while it goes on; an error ends the run and comes back as it is.
 pub trait Watcher {
     type Error: From<Error>;
     /// False if nobody wants ticks: all slices are then in the result.
     fn wants_ticks(&self) -> bool;
-    /// True stops the load.
-    fn tick(&mut self, tick: Tick) -> Result<bool, Self::Error>;
+    fn tick(&mut self, tick: Tick) -> Result<Wish, Self::Error>;
     /// Called several times a second.
     fn interrupted(&mut self) -> Result<(), Self::Error>;
 }
@@ -99,7 +107,9 @@ pub fn run<W: Watcher>(plan: &Plan, pool: Arc<Pool>, watcher: &mut W) -> Result<
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let workers = plan.worker_count(cpus);
     let signals = Signals::default();
-    let crew = Crew { plan, pool: &pool, target: &target, signals: &signals, workers, clock: SystemClock::start() };
+    let shared = Shared::new(&plan.schedule);
+    let clock = SystemClock::start();
+    let crew = Crew { plan, pool: &pool, target: &target, signals: &signals, shared: &shared, workers, clock };
     thread::scope(|scope| {
         // Whatever leaves this scope, an error or a panic of the watcher included, ends the workers first.
         let _abort = AbortOnDrop(&signals);
@@ -114,7 +124,7 @@ pub fn run<W: Watcher>(plan: &Plan, pool: Arc<Pool>, watcher: &mut W) -> Result<
             starts.push(start);
         }
         drop(sender);
-        let outcome = Conductor::new(workers, &signals, watcher).conduct(&messages, starts, crew.clock);
+        let outcome = Conductor::new(workers, &signals, &shared, watcher).conduct(&messages, starts, crew.clock);
         signals.abort();
         // The scope alone would wait for the work to be over, but not for the threads to be gone.
         for thread in threads {
@@ -140,6 +150,7 @@ struct Crew<'a> {
     pool: &'a Arc<Pool>,
     target: &'a Option<Target>,
     signals: &'a Signals,
+    shared: &'a Arc<Shared>,
     workers: usize,
     clock: SystemClock,
 }
@@ -187,7 +198,7 @@ impl Crew<'_> {
         let Ok(start) = start.recv() else { return Ok(()) };
         let plan = self.plan;
         let job = Job {
-            schedule: Schedule::share(&plan.schedule, plan.seed, worker, self.workers),
+            schedule: Schedule::share(&plan.schedule, plan.seed, worker, self.workers, self.shared),
             draw: Draw::of(plan, self.pool.len(), worker, self.workers),
             start,
             slice_ns: plan.slice_ns,
@@ -207,6 +218,7 @@ impl Crew<'_> {
 /// The calling thread's side of a run.
 struct Conductor<'a, W: Watcher> {
     signals: &'a Signals,
+    shared: &'a Shared,
     watcher: &'a mut W,
     /// Per worker: slices handed over but not merged, and how it ended.
     pending: Vec<VecDeque<WorkerSlice>>,
@@ -217,9 +229,10 @@ struct Conductor<'a, W: Watcher> {
 }
 
 impl<'a, W: Watcher> Conductor<'a, W> {
-    fn new(workers: usize, signals: &'a Signals, watcher: &'a mut W) -> Conductor<'a, W> {
+    fn new(workers: usize, signals: &'a Signals, shared: &'a Shared, watcher: &'a mut W) -> Conductor<'a, W> {
         Conductor {
             signals,
+            shared,
             watcher,
             pending: (0..workers).map(|_| VecDeque::new()).collect(),
             ended: vec![None; workers],
@@ -328,8 +341,10 @@ impl<'a, W: Watcher> Conductor<'a, W> {
             in_flight: last.map_or(0, |slice| slice.in_flight),
             slices,
         };
-        if self.watcher.tick(tick)? {
-            self.signals.stop();
+        match self.watcher.tick(tick)? {
+            Wish::GoOn => {}
+            Wish::Stop => self.signals.stop(),
+            Wish::Concurrency(concurrency) => self.shared.set_concurrency(concurrency),
         }
         Ok(())
     }

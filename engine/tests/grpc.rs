@@ -322,7 +322,7 @@ fn connections_whose_stream_ids_run_out_are_replaced() {
     let clock = SystemClock::start();
     let mut grpc = Grpc::connect(target, Arc::new(Pool::new([vec![1u8]])), &clock, || true).unwrap();
     let job = Job {
-        schedule: Schedule::Closed { concurrency: 3 },
+        schedule: Schedule::closed(3),
         draw: Draw::new(Order::RoundRobin, 1, 0, 0, 1),
         start: clock.now(),
         slice_ns: 50 * MS,

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from runner import _engine
 from runner.errors import LoadError
-from runner.load.engine import LoadResult, Slice
+from runner.load.engine import Adjust, LoadResult, OnSlices, Slice, checked_concurrency
+from runner.load.history import History
 from runner.load.plan import LoadPlan
 from runner.results.histogram import Histogram
 
 _NO_CONNECTION = "check that the service runs and that the endpoint is its gRPC port"
-OnSlices = Callable[[Sequence[Slice]], bool | None]
 
 
 class NativeEngine:
     """Sends a real load from native threads; see `docs/engine.md`."""
 
     def run(self, plan: LoadPlan, payloads: Sequence[bytes], on_slices: OnSlices | None = None) -> LoadResult:
-        """Run until the plan ends or `on_slices` returns True.
+        """Run until the plan ends or `on_slices` returns True; `Adjust` from it changes the concurrency.
 
         Raises `LoadError` for a plan that the engine refuses and when no connection can be made at the beginning; what
         happens later is counted, not raised. An exception of `on_slices` stops the load and comes back as itself.
         """
-        seen: list[Slice] = []
+        unseen = History()
 
-        def on_tick(tick: _engine.Tick) -> bool | None:
+        def on_tick(tick: _engine.Tick) -> bool | int | None:
             fresh = [_decode(slice_) for slice_ in tick.slices]
-            seen.extend(fresh)
-            return on_slices(fresh) if on_slices is not None else None
+            if on_slices is None:
+                unseen.extend(fresh)
+                return None
+            answer = on_slices(fresh)
+            return checked_concurrency(plan, answer) if isinstance(answer, Adjust) else answer
 
         try:
             result = _engine.run(plan.to_json(), _engine.PayloadPool(payloads), on_tick)
@@ -38,7 +41,8 @@ class NativeEngine:
             raise LoadError(str(error), hint=_NO_CONNECTION) from error
         except _engine.EngineError as error:
             raise LoadError(str(error)) from error
-        return _result(result, seen)
+        unseen.extend(_decode(slice_) for slice_ in result.slices)
+        return _result(result, unseen.slices)
 
 
 def _decode(native: _engine.Slice) -> Slice:
@@ -68,12 +72,12 @@ def _decode(native: _engine.Slice) -> Slice:
     )
 
 
-def _result(native: _engine.LoadResult, seen: list[Slice]) -> LoadResult:
+def _result(native: _engine.LoadResult, slices: Sequence[Slice]) -> LoadResult:
     return LoadResult(
         started_unix_ns=native.started_unix_ns,
         elapsed_ns=native.elapsed_ns,
         stopped_ns=native.stopped_ns,
-        slices=(*seen, *(_decode(slice_) for slice_ in native.slices)),
+        slices=tuple(slices),
         sent=native.sent,
         ok=native.ok,
         failed=native.failed,

@@ -38,6 +38,18 @@ class ClosedLoop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Periodic:
+    """A closed loop that grows: `step` more requests in flight once each slot of the newest step has been answered
+    `request_period` times. Ends when that holds for the last step."""
+
+    start: int
+    end: int
+    step: int = 1
+    request_period: int = 10
+    kind: Literal["periodic"] = "periodic"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Constant:
     """Evenly spaced sends; request n is meant for n / rate seconds."""
 
@@ -98,6 +110,9 @@ class OpenLoop:
     kind: Literal["open"] = "open"
 
 
+Schedule = ClosedLoop | Periodic | OpenLoop
+
+
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
     """How requests take their payloads from the pool; fields as in `LoadPlan`."""
@@ -117,7 +132,7 @@ class LoadPlan:
     """What to send, when, and when to stop. The engine refuses nonsense with the path of the field."""
 
     transport: GrpcUnary | NullTransport
-    schedule: ClosedLoop | OpenLoop
+    schedule: Schedule
     order: Order = "round_robin"
     """How requests draw from the payload pool; `shuffle` deals a fresh permutation of the pool each time round,
     `weighted` draws at random by `payload_weights`, and with `per_slot` a request in slot i takes those of block i."""

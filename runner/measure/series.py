@@ -40,6 +40,7 @@ class Series:
     ok: Ints
     failed: Ints
     sent: Ints
+    dropped: Ints
     in_flight: Ints
     """Requests in flight at the end of the slice."""
     in_flight_ns: Ints
@@ -152,6 +153,7 @@ _COLUMNS = (
     "end_ns",
     "ok",
     "sent",
+    "dropped",
     "in_flight",
     "in_flight_ns",
     "latency_sum_ns",

@@ -44,6 +44,7 @@ def summarise(
     settings: MeasureSettings,
     steady: bool = True,
     stop_reason: str = "",
+    is_open: bool = False,
 ) -> Findings:
     """Every number of the window; `steady` is the warm-up's verdict, drift is added here.
 
@@ -80,6 +81,7 @@ def summarise(
         steady=steady and not drift.found,
         precision_met=precise(series, window, settings, settings.confidence),
         stop_reason=stop_reason,
+        offered_per_s=_offered_per_s(series, window) if is_open else None,
     )
     return Findings(
         summary=summary,
@@ -92,6 +94,11 @@ def summarise(
         longest_stall_s=float(series.stall_max_ns.max()) / 1e9,
         histograms=histograms,
     )
+
+
+def _offered_per_s(series: Series, window: Window) -> float:
+    """Requests that were due, those dropped included, per second."""
+    return float((series.sent + series.dropped).sum()) / window.seconds
 
 
 def littles_law_error(in_flight: float, per_s: float, mean_s: float) -> float:

@@ -84,6 +84,8 @@ class Summary:
     steady: bool
     precision_met: bool
     stop_reason: str
+    offered_per_s: float | None = None
+    """Open loop: requests that were due in the window, per second, those that were dropped included."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,17 @@ from runner.scenario.schema_base import (
     refuse,
 )
 from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
+from runner.scenario.schema_load import (
+    ConcurrencyLoad,
+    ConstantLoad,
+    GammaLoad,
+    IntervalsLoad,
+    Load,
+    OpenLoad,
+    PeriodicLoad,
+    PoissonLoad,
+    ReplayLoad,
+)
 from runner.scenario.schema_matrix import (
     Axis,
     FloatAxis,
@@ -57,6 +68,7 @@ __all__ = [
     "Axis",
     "BoolVar",
     "ConcurrencyLoad",
+    "ConstantLoad",
     "DataInput",
     "Dataset",
     "Decode",
@@ -67,11 +79,13 @@ __all__ = [
     "FloatAxis",
     "FloatVar",
     "FolderDataset",
+    "GammaLoad",
     "GeneratedInput",
     "Identifier",
     "Input",
     "IntAxis",
     "IntVar",
+    "IntervalsLoad",
     "Isolation",
     "Launch",
     "Load",
@@ -79,11 +93,15 @@ __all__ = [
     "Measure",
     "ModelSource",
     "Name",
+    "OpenLoad",
     "Percentile",
+    "PeriodicLoad",
+    "PoissonLoad",
     "Portion",
     "Pow2Axis",
     "PrecisionSettings",
     "Ready",
+    "ReplayLoad",
     "Report",
     "Repository",
     "Requires",
@@ -204,18 +222,6 @@ class Workload(Strict):
         if self.mix and self.shared_memory != "none":
             raise refuse("mix", "requests of different kinds cannot share memory regions", "remove `shared_memory`")
         return self
-
-
-class ConcurrencyLoad(Strict):
-    """Closed loop: so many requests are kept in flight."""
-
-    kind: Literal["concurrency"] = "concurrency"
-    """The load model."""
-    concurrency: int = Field(default=1, ge=1, le=100_000)
-    """Requests in flight."""
-
-
-Load = ConcurrencyLoad
 
 
 # --- measure ------------------------------------------------------------------------------------------------------

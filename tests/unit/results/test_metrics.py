@@ -6,7 +6,7 @@ import pytest
 
 from runner.results.metrics import METRICS, Metric, compute_share, percentile, percentile_name
 from runner.results.records import Counts, Trial
-from tests.unit.results.sample_run import CASES, failed, invalid, trial
+from tests.unit.results.sample_run import CASES, failed, invalid, summary, trial
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 UNIT_ENDING = {"ms": "_ms", "us": "_us", "s": "_s", "1/s": "_per_s"}
@@ -30,7 +30,7 @@ def value(key: str, of: Trial) -> object:
 
 
 def test_every_metric_of_a_full_trial_has_a_value() -> None:
-    full = trial(CASES[0])
+    full = trial(CASES[0], summary=summary(offered_per_s=100.0))
     assert [key for key in BY_KEY if value(key, full) is None] == []
 
 
