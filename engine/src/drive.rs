@@ -109,7 +109,7 @@ pub struct Ended {
 struct Request {
     intended: u64,
     sent: u64,
-    items: u32,
+    payload: u32,
     /// Tells this use of the token from earlier ones; odd while in flight.
     life: u32,
 }
@@ -235,15 +235,20 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         self.job.max_requests.is_some_and(|limit| self.job.signals.claimed.load(Ordering::Relaxed) >= limit)
     }
 
+    /// The token of the request that is sent next.
+    #[inline]
+    fn next_token(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.requests.len() as u32)
+    }
+
     fn send(&mut self, intended: u64, now: u64) {
+        let payload = self.job.draw.draw_for(self.next_token());
         let token = self.free.pop().unwrap_or_else(|| {
             self.requests.push(Request::default());
             (self.requests.len() - 1) as u32
         });
         let request = &mut self.requests[token as usize];
-        let payload = self.job.draw.draw_for(token);
-        let items = self.job.draw.items(payload);
-        *request = Request { intended, sent: now, items, life: request.life.wrapping_add(1) };
+        *request = Request { intended, sent: now, payload, life: request.life.wrapping_add(1) };
         let at = now.saturating_add(self.job.request_timeout_ns);
         self.deadlines.push_back(Deadline { at, token, life: request.life });
         self.forget_met_deadlines();
@@ -276,7 +281,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
                 let request = self.finish(token);
                 match outcome {
                     Ok(()) => {
-                        self.recorder.items(request.items);
+                        self.recorder.items(self.job.draw.items(request.payload));
                         self.recorder.ok(at, request.intended, request.sent);
                     }
                     Err(failure) => self.recorder.failed(at, failure),

@@ -39,6 +39,7 @@ pub struct Draw {
     weighted: Option<Weighted>,
     /// Payloads in the block of each slot; 0 where every slot draws from the whole pool.
     block: u32,
+    slots: u32,
     /// Of each payload; empty: not counted.
     items: Vec<u32>,
 }
@@ -86,6 +87,7 @@ impl Draw {
             shuffle,
             weighted: None,
             block: 0,
+            slots: 0,
             items: Vec::new(),
         };
         if draw.shuffle.is_some() {
@@ -103,6 +105,7 @@ impl Draw {
             Draw::new(plan.order, size, plan.seed, worker, workers)
         };
         draw.block = block as u32;
+        draw.slots = plan.slots as u32;
         draw.items.clone_from(&plan.payload_items);
         if plan.order == Order::Weighted {
             draw.weighted = Some(Weighted::new(&plan.payload_weights, Random::new(plan.seed, worker as u64)));
@@ -115,7 +118,8 @@ impl Draw {
     pub fn draw_for(&mut self, slot: u32) -> u32 {
         match &mut self.weighted {
             Some(weighted) => weighted.draw(),
-            None => self.draw() + slot * self.block,
+            None if self.block > 0 => self.draw() + slot % self.slots * self.block,
+            None => self.draw(),
         }
     }
 

@@ -120,11 +120,7 @@ def _half_width(
 def batch_count(series: Series) -> int:
     """Batches that the data support: 10 to 30 with a few completions each, never more than there are slices."""
     wanted = max(MIN_BATCHES, min(MAX_BATCHES, series.completions // COMPLETIONS_PER_BATCH))
-    count = min(wanted, len(series), series.completions)
-    # The last slice may be shorter than the others: few slices may then leave a batch without any.
-    while count > 1 and len(np.unique(series.parts(count))) < count:
-        count -= 1
-    return count
+    return min(wanted, len(series), series.completions)
 
 
 def lag1_correlation(values: Floats) -> float:
