@@ -14,10 +14,11 @@ from typing import Literal
 
 from runner.errors import LoadError, RunnerError, ServiceError
 from runner.load.engine import Engine, LoadResult, Slice
-from runner.load.plan import ClosedLoop, GrpcUnary, LoadPlan
+from runner.load.plan import ClosedLoop, LoadPlan
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, summarise
+from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
 from runner.results.records import Counts, ModelStatistics, Trial
 from runner.results.stages import difference, went_backwards
@@ -169,7 +170,7 @@ def load_plan(case: Case, target: Target, order: Order, settings: MeasureSetting
     """The engine's orders for one case."""
     deadline_s = settings.deadline_s + (0.0 if settings.requests is not None else SAFETY_S)
     return LoadPlan(
-        transport=GrpcUnary(endpoint=target.endpoint.grpc, method=target.service.grpc_method),
+        transport=transport(target.service.route(case.scenario.workload.model, target.endpoint)),
         schedule=ClosedLoop(concurrency=case.scenario.load.concurrency),
         order=order,
         seed=settings.seed,
