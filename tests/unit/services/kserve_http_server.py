@@ -167,7 +167,7 @@ def _statistics(fake: FakeServer, model: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files below one folder: a CA, a server certificate for localhost and 127.0.0.1, a client's, and a stranger's CA."""
+    """Files below one folder: a CA, a server's certificate for localhost and 127.0.0.1, a client's, another CA."""
 
     folder: Path
 
