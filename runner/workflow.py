@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from runner.scenario.loading import LoadedScenario
     from runner.scenario.schema import Scenario, Workload
     from runner.services.base import Endpoint, ModelMetadata, Service
+    from runner.services.tls import Tls
     from runner.setup.base import Prepared, Progress, StepReport
     from runner.setup.reset import Removal
 
@@ -139,9 +140,13 @@ def default_rooms(loaded: LoadedScenario) -> Rooms:
     """The real runtime of the chosen target and the native engine."""
     from runner.load.native import NativeEngine
     from runner.runtimes.embedded import EmbeddedRuntime
-    from runner.services.kserve import connect
+    from runner.services import connect
 
     return Rooms(EmbeddedRuntime(), NativeEngine(), connect)
+
+
+_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression"}
+"""Fields of the workload that a client of the service depends on."""
 
 
 # --- the verbs ----------------------------------------------------------------------------------------------------
@@ -231,9 +236,11 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
 def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
     """A new run directory, or with `resume` the newest unfinished one of this very scenario."""
     from runner.results.directory import RunDirectory, digest_of, latest_resumable, why_nothing_to_resume
+    from runner.results.secrets import without_secrets
 
     resolved = loaded.dump()
     digest, name = digest_of(resolved), loaded.scenario.name
+    resolved = without_secrets(resolved)
     if not options.resume:
         return RunDirectory.create(options.output_dir, name, digest, datetime.now(UTC), loaded.source)
     found = latest_resumable(options.output_dir, digest)
@@ -246,11 +253,13 @@ def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], opti
     """Write down what is run and where; returns the cases that are still to be measured, in matrix order."""
     from runner.results.directory import digest_of
     from runner.results.environment import fingerprint
+    from runner.results.secrets import without_secrets
 
     resolved, environment = loaded.dump(), fingerprint(identify=options.identify)
+    digest, resolved = digest_of(resolved), without_secrets(resolved)
     done: Collection[str] = ()
     if options.resume:
-        done = writer.resume(digest_of(resolved), resolved, environment).finished_case_ids()
+        done = writer.resume(digest, resolved, environment).finished_case_ids()
     else:
         writer.write_resolved(resolved)
         writer.begin(cases)
@@ -323,7 +332,7 @@ def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
                 case,
                 engine=session.rooms.engine,
                 endpoint=serving.server.endpoint,
-                service=serving.service,
+                service=serving.service_for(case.scenario.workload),
                 payloads=payloads.messages,
                 drawing=payloads.drawing,
                 models=(serving.metadata.name, *serving.metadata.composing_models),
@@ -342,10 +351,18 @@ class Serving:
     """A running server and what is known of the model behind it."""
 
     server: RunningServer
-    service: Service
     prepared: Prepared
     metadata: ModelMetadata
+    connect: Callable[[Endpoint, Workload], Service]
     _pools: dict[str, Payloads] = field(default_factory=dict)
+    _services: dict[str, Service] = field(default_factory=dict)
+
+    def service_for(self, workload: Workload) -> Service:
+        """A client that talks as this workload does; an axis may change the protocol from point to point."""
+        key = workload.model_dump_json(include=_CLIENT)
+        if key not in self._services:
+            self._services[key] = self.connect(self.server.endpoint, workload)
+        return self._services[key]
 
     @contextmanager
     def payloads(self, case: Case, run_id: str) -> Iterator[Payloads]:
@@ -360,7 +377,7 @@ class Serving:
 
         items = build_items(workload.input, self.metadata, self._artifacts(), data=workload.data)
         with shared_payloads(
-            self.service,
+            self.service_for(workload),
             self.metadata,
             items,
             workload.batch,
@@ -376,10 +393,12 @@ class Serving:
         """Made once for all points that send the same."""
         from runner.load.mix import workload_payloads
 
-        key = workload.model_dump_json(include={"model", "batch", "input", "data", "mix", "order"})
+        key = workload.model_dump_json(include={"model", "batch", "input", "data", "mix", "order", *_CLIENT})
         if key not in self._pools:
             # Only the last pool is kept: points of one batch size follow each other, and pools are large.
-            self._pools = {key: workload_payloads(self.service, self.metadata, workload, self._artifacts())}
+            self._pools = {
+                key: workload_payloads(self.service_for(workload), self.metadata, workload, self._artifacts())
+            }
         return self._pools[key]
 
     def _artifacts(self) -> dict[str, Path]:
@@ -393,14 +412,17 @@ def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator
     spec = server_spec(scenario, prepared, session)
     session.observer.on_server(f"starting, log in {spec.log}")
     with session.rooms.runtime.start(spec) as server:
-        service = session.rooms.connect(server.endpoint, scenario.workload)
+        workload, connect = scenario.workload, session.rooms.connect
+        first = connect(server.endpoint, workload)
+        services = {workload.model_dump_json(include=_CLIENT): first}
         try:
             facts = server.facts()
             session.writer.update(server=facts)
             session.observer.on_server(f"is up: {', '.join(f'{k} {v}' for k, v in facts.items())}")
-            yield Serving(server, service, prepared, service.metadata(scenario.workload.model))
+            yield Serving(server, prepared, first.metadata(workload.model), connect, _services=services)
         finally:
-            service.close()
+            for service in services.values():
+                service.close()
 
 
 def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> ServerSpec:
@@ -416,7 +438,23 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
         log=directory.logs / f"server-{session.servers_started}.log",
         flags=scenario.server.flags,
         ready_timeout_s=scenario.server.ready.timeout,
+        tls=_probe_tls(scenario),
     )
+
+
+def _probe_tls(scenario: Scenario) -> Tls | None:
+    """How readiness is asked for: over gRPC, encrypted where the server is told to be."""
+    from runner.services.tls import load_tls
+
+    settings, encrypted = scenario.workload.tls, scenario.server.flags.get("grpc-use-ssl")
+    if str(encrypted).lower() in ("true", "1") or scenario.server.flags.get("grpc-use-ssl-mutual"):
+        if settings is None:
+            raise ServiceError(
+                "server.flags.grpc-use-ssl is set, but workload.tls is not: nobody could talk to this server",
+                hint="set workload.tls.ca to the certificate that signed the server's",
+            )
+        return load_tls(settings)
+    return None
 
 
 def prepare_group(group: Sequence[Case], loaded: LoadedScenario, options: RunOptions, observer: Observer) -> Prepared:

@@ -5,6 +5,7 @@ pub mod drive;
 pub mod error;
 pub mod grpc;
 pub mod histogram;
+pub mod http;
 pub mod http2;
 pub mod null;
 pub mod payload;
@@ -13,6 +14,9 @@ pub mod random;
 pub mod recorder;
 pub mod run;
 pub mod schedule;
+pub mod spread;
+pub mod tls;
+pub mod wire;
 
 use error::Code;
 use pyo3::create_exception;

@@ -1,7 +1,10 @@
 //! The one configuration: JSON from Python, refused with the path of the field and a sentence.
 
+mod wires;
+
 use crate::error::Error;
 use serde::Deserialize;
+pub use wires::{Encoding, Http, Identity, Tls, Weighted};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +37,7 @@ pub struct Plan {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Transport {
     Grpc(Grpc),
+    Http(Http),
     Null(Empty),
 }
 
@@ -47,8 +51,18 @@ pub struct Grpc {
     pub endpoint: String,
     pub method: String,
     pub metadata: Vec<(String, String)>,
-    /// Per worker.
+    /// Per worker and endpoint.
     pub connections: usize,
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// How the messages of the pool are compressed.
+    #[serde(default)]
+    pub encoding: Option<Encoding>,
+    #[serde(default = "wires::once")]
+    pub weight: u32,
+    /// Further endpoints that share the load.
+    #[serde(default)]
+    pub others: Vec<Weighted>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -122,6 +136,8 @@ const MAX_IN_FLIGHT: usize = 1_000_000;
 const MAX_WORKERS: usize = 256;
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_NS: u64 = 1 << 60;
+/// What an open loop needs is only known once it runs; the others are made when they are needed.
+const OPEN_LOOP_CONNECTIONS: usize = 16;
 
 type Check = Result<(), Error>;
 
@@ -156,6 +172,7 @@ impl Plan {
         self.check_order()?;
         match &self.transport {
             Transport::Grpc(grpc) => grpc.check(),
+            Transport::Http(http) => http.check(),
             Transport::Null(_) => Ok(()),
         }
     }
@@ -190,6 +207,14 @@ impl Plan {
                 refuse("slots", format!("expected a divisor of the {size} payloads, got {}", self.slots))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Connections worth making before the clock starts, where each carries one request at a time.
+    pub fn first_connections(&self) -> usize {
+        match &self.schedule {
+            Schedule::Open(open) => open.max_in_flight.min(OPEN_LOOP_CONNECTIONS),
+            schedule => schedule.most_in_flight(),
         }
     }
 
@@ -278,10 +303,7 @@ fn bounded(path: &str, values: &[u64]) -> Check {
 impl Grpc {
     fn check(&self) -> Check {
         in_range("transport.connections", self.connections as u64, 1, MAX_CONNECTIONS as u64)?;
-        let port = self.endpoint.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-        if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-            return refuse("transport.endpoint", format!("expected host:port, got {:?}", self.endpoint));
-        }
+        wires::check_endpoints(&self.endpoint, self.weight, &self.others)?;
         let parts: Vec<&str> = self.method.split('/').collect();
         if !matches!(parts[..], ["", service, method] if !service.is_empty() && !method.is_empty())
             || !self.method.bytes().all(|b| b.is_ascii_graphic())

@@ -2,16 +2,20 @@
 
 use crate::drive::{Clock, Ended, Job, Signals, Transport, drive};
 use crate::error::{Code, Error};
-use crate::grpc::{Grpc, Target};
+use crate::grpc::Grpc;
+use crate::http::Http;
 use crate::null::Null;
 use crate::payload::{Draw, Pool};
 use crate::plan::{self, Plan};
 use crate::recorder::{Slice, WorkerSlice};
 use crate::schedule::{Schedule, Shared};
+use crate::spread::Spread;
+use crate::{grpc, http};
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -100,12 +104,9 @@ enum Message {
 /// Keep the planned load until the plan ends or the watcher stops it.
 pub fn run<W: Watcher>(plan: &Plan, pool: Arc<Pool>, watcher: &mut W) -> Result<LoadResult, W::Error> {
     plan.check_pool(pool.len())?;
-    let target = match &plan.transport {
-        plan::Transport::Grpc(grpc) => Some(Target::resolve(grpc, plan.connect_timeout_ns)?),
-        plan::Transport::Null(_) => None,
-    };
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let workers = plan.worker_count(cpus);
+    let target = Target::resolve(plan, workers)?;
     let signals = Signals::default();
     let shared = Shared::new(&plan.schedule);
     let clock = SystemClock::start();
@@ -136,6 +137,41 @@ pub fn run<W: Watcher>(plan: &Plan, pool: Arc<Pool>, watcher: &mut W) -> Result<
     })
 }
 
+/// Where the requests go: every endpoint with its weight.
+enum Target {
+    Grpc(Vec<(grpc::Target, u32)>),
+    Http(Vec<(http::Target, u32)>),
+    Null,
+}
+
+impl Target {
+    fn resolve(plan: &Plan, workers: usize) -> Result<Target, Error> {
+        let timeout = plan.connect_timeout_ns;
+        match &plan.transport {
+            plan::Transport::Grpc(grpc) => {
+                let resolve = |endpoint: &str| grpc::Target::resolve(grpc, endpoint, timeout);
+                Ok(Target::Grpc(each(&grpc.endpoint, grpc.weight, &grpc.others, resolve)?))
+            }
+            plan::Transport::Http(http) => {
+                let initial = plan.first_connections().div_ceil(workers * (1 + http.others.len()));
+                let resolve = |endpoint: &str| http::Target::resolve(http, endpoint, initial, timeout);
+                Ok(Target::Http(each(&http.endpoint, http.weight, &http.others, resolve)?))
+            }
+            plan::Transport::Null(_) => Ok(Target::Null),
+        }
+    }
+}
+
+fn each<T>(
+    endpoint: &str,
+    weight: u32,
+    others: &[plan::Weighted],
+    resolve: impl Fn(&str) -> Result<T, Error>,
+) -> Result<Vec<(T, u32)>, Error> {
+    let others = others.iter().map(|other| (&*other.endpoint, other.weight));
+    std::iter::once((endpoint, weight)).chain(others).map(|(e, weight)| Ok((resolve(e)?, weight))).collect()
+}
+
 struct AbortOnDrop<'a>(&'a Signals);
 
 impl Drop for AbortOnDrop<'_> {
@@ -148,7 +184,7 @@ impl Drop for AbortOnDrop<'_> {
 struct Crew<'a> {
     plan: &'a Plan,
     pool: &'a Arc<Pool>,
-    target: &'a Option<Target>,
+    target: &'a Target,
     signals: &'a Signals,
     shared: &'a Arc<Shared>,
     workers: usize,
@@ -161,19 +197,38 @@ impl Crew<'_> {
         self.pin(worker);
         // By default the kernel may wake a thread 50 microseconds late, to save energy.
         let _ = set_current_timer_slack(NonZeroU64::new(1));
+        let go_on = || !self.signals.is_set();
         let connected = match self.target {
-            Some(target) => {
-                let go_on = || !self.signals.is_set();
-                match Grpc::connect(target.clone(), self.pool.clone(), &self.clock, go_on) {
-                    Ok(transport) => self.drive(worker, transport, start, sender),
-                    Err(error) => Err(error),
-                }
+            Target::Grpc(targets) => {
+                let connect = |target| Grpc::connect(target, self.pool.clone(), &self.clock, go_on);
+                self.drive_all(worker, targets, connect, start, sender)
             }
-            None => self.drive(worker, Null::default(), start, sender),
+            Target::Http(targets) => {
+                let connect = |target| Http::connect(target, self.pool.clone(), &self.clock, go_on);
+                self.drive_all(worker, targets, connect, start, sender)
+            }
+            Target::Null => self.drive(worker, Null::default(), start, sender),
         };
         if let Err(error) = connected {
             let _ = sender.send(Message::Connected(Err(error)));
         }
+    }
+
+    /// Connect to every endpoint and drive; one alone needs nothing to choose between.
+    fn drive_all<T: Clone, C: Transport + AsRawFd>(
+        &self,
+        worker: usize,
+        targets: &[(T, u32)],
+        connect: impl Fn(T) -> Result<C, Error>,
+        start: &Receiver<u64>,
+        sender: &Sender<Message>,
+    ) -> Result<(), Error> {
+        if let [(target, _)] = targets {
+            return self.drive(worker, connect(target.clone())?, start, sender);
+        }
+        let members = targets.iter().map(|(target, weight)| Ok((connect(target.clone())?, *weight)));
+        let spread = Spread::new(members.collect::<Result<Vec<_>, Error>>()?)?;
+        self.drive(worker, spread, start, sender)
     }
 
     fn pin(&self, worker: usize) {

@@ -11,7 +11,7 @@ from runner.load.history import History
 from runner.load.plan import LoadPlan
 from runner.results.histogram import Histogram
 
-_NO_CONNECTION = "check that the service runs and that the endpoint is its gRPC port"
+_NO_CONNECTION = "check that the service runs, that the endpoint is its port for this protocol, and workload.tls"
 
 
 class NativeEngine:

@@ -9,8 +9,36 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The client's certificate chain and private key, in PEM."""
+
+    chain: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """Encrypt connections."""
+
+    roots: str = ""
+    """PEM certificates to believe in; needed unless nothing is verified."""
+    verify: bool = True
+    server_name: str | None = None
+    """Whom the server's certificate must be for, if not for the endpoint's host."""
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """One more endpoint, and how many requests it gets in each round."""
+
+    endpoint: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class GrpcUnary:
-    """Unary calls of one gRPC method over cleartext HTTP/2."""
+    """Unary calls of one gRPC method over HTTP/2."""
 
     endpoint: str
     """host:port."""
@@ -18,8 +46,32 @@ class GrpcUnary:
     """/package.Service/Method."""
     metadata: tuple[tuple[str, str], ...] = ()
     connections: int = 1
-    """Connections of each worker; streams are spread over them evenly."""
+    """Connections of each worker to each endpoint; streams are spread over them evenly."""
+    tls: Tls | None = None
+    encoding: Literal["gzip", "deflate"] | None = None
+    """How the payloads are compressed."""
+    weight: int = 1
+    others: tuple[Weighted, ...] = ()
+    """Further endpoints that share the load."""
     kind: Literal["grpc"] = "grpc"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Http:
+    """Requests over HTTP/1.1; a payload is the remaining headers, an empty line, and the body."""
+
+    endpoint: str
+    """host:port."""
+    path: str
+    method: str = "POST"
+    headers: tuple[tuple[str, str], ...] = ()
+    connections: int = 0
+    """Most connections of each worker to each endpoint; 0: one for each request in flight."""
+    tls: Tls | None = None
+    weight: int = 1
+    others: tuple[Weighted, ...] = ()
+    """Further endpoints that share the load."""
+    kind: Literal["http"] = "http"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +183,7 @@ class Drawing:
 class LoadPlan:
     """What to send, when, and when to stop. The engine refuses nonsense with the path of the field."""
 
-    transport: GrpcUnary | NullTransport
+    transport: GrpcUnary | Http | NullTransport
     schedule: Schedule
     order: Order = "round_robin"
     """How requests draw from the payload pool; `shuffle` deals a fresh permutation of the pool each time round,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from runner.errors import LoadError, RunnerError, ServiceError, UsageError
 from runner.load.engine import Engine, LoadResult, Slice
-from runner.load.plan import Drawing, GrpcUnary, LoadPlan
+from runner.load.plan import Drawing, LoadPlan
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.loads import (
     asked_per_s,
@@ -27,6 +27,7 @@ from runner.measure.loads import (
 )
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, summarise
+from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
 from runner.results.records import Counts, ModelStatistics, Trial
 from runner.results.stages import difference, went_backwards
@@ -189,7 +190,7 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
     """The engine's orders for one case."""
     deadline_s = settings.deadline_s + (0.0 if settings.measures_all else SAFETY_S)
     return LoadPlan(
-        transport=GrpcUnary(endpoint=target.endpoint.grpc, method=target.service.grpc_method),
+        transport=transport(target.service.route(case.scenario.workload.model, target.endpoint)),
         schedule=schedule_of(case.scenario.load),
         seed=seed_of(case.scenario.load, settings),
         max_requests=settings.requests,

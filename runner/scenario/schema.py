@@ -116,6 +116,7 @@ __all__ = [
     "StringVar",
     "SyntheticJpegDataset",
     "Target",
+    "TlsSettings",
     "Var",
     "VarBase",
     "WarmupSettings",
@@ -180,6 +181,27 @@ class Server(Strict):
 # --- workload and load --------------------------------------------------------------------------------------------
 
 
+class TlsSettings(Strict):
+    """Encrypted connections to the service; files are PEM or DER, keys without a passphrase."""
+
+    ca: str | None = None
+    """Certificates to believe in; by default those of the machine."""
+    cert: str | None = None
+    """The client's own certificate, where the service wants one."""
+    key: str | None = None
+    """Private key of `cert`."""
+    verify: bool = True
+    """False believes any server: for tests only."""
+    server_name: str | None = None
+    """Whom the server's certificate must be for, when that is not the host of its address."""
+
+    @model_validator(mode="after")
+    def _whole_identity(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise refuse("key" if self.key is None else "cert", "expected `cert` and `key` together")
+        return self
+
+
 class Workload(Strict):
     """What one request is."""
 
@@ -187,8 +209,16 @@ class Workload(Strict):
     """Model that is called."""
     service: Literal["kserve"] = "kserve"
     """How to talk to it."""
-    protocol: Literal["grpc"] = "grpc"
-    """Transport of the requests."""
+    protocol: Literal["grpc", "http"] = "grpc"
+    """Transport of the requests: gRPC, or HTTP/1.1 with one connection per request in flight."""
+    tensors: Literal["binary", "json"] = "binary"
+    """How tensors travel over HTTP: raw bytes behind a JSON head, or as JSON themselves."""
+    headers: dict[str, str] = Field(default={})
+    """Further HTTP headers, or gRPC metadata, of every request."""
+    tls: TlsSettings | None = None
+    """Encrypt connections; by default they are in clear text."""
+    compression: Literal["none", "gzip", "deflate"] = "none"
+    """Compression of the requests, done once before anything is timed."""
     batch: int = Field(default=1, ge=1, le=65_536)
     """Items per request."""
     input: dict[str, Input] = Field(default={})
@@ -213,6 +243,12 @@ class Workload(Strict):
         protocol = str(self.protocol)
         if self.shared_memory != "none" and protocol != "grpc":
             raise refuse("shared_memory", f"expected `none` beside protocol `{protocol}`", "write `protocol: grpc`")
+        return self
+
+    @model_validator(mode="after")
+    def _tensors_fit_protocol(self) -> Self:
+        if self.tensors == "json" and self.protocol != "http":
+            raise refuse("tensors", "expected `binary`: only HTTP carries tensors as JSON")
         return self
 
     @model_validator(mode="after")

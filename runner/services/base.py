@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runner.results.records import ModelStatistics
+from runner.services.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,30 @@ Tensors = Mapping[str, npt.NDArray[np.generic]]
 """Tensor name -> array with its batch dimension where the model has one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """How a load reaches the service: everything but the messages that `encode` makes."""
+
+    kind: Literal["grpc", "http"]
+    address: str
+    """host:port."""
+    path: str
+    """gRPC method, or path of the POST."""
+    headers: tuple[tuple[str, str], ...] = ()
+    tls: Tls | None = None
+    encoding: Literal["gzip", "deflate"] | None = None
+    """Compression of gRPC messages; over HTTP each message says so itself."""
+
+
 class Service(Protocol):
     """Talks to one endpoint. Contract suite: `tests/contracts/service.py`.
 
     Every method raises `ServiceError` when the service refuses or does not answer in time.
     """
 
-    grpc_method: str
-    """Path of the unary method that `encode` makes messages for."""
+    def route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode` go."""
+        ...
 
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False, not an error, while the server is still coming up."""

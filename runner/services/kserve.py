@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 import numpy as np
@@ -19,13 +18,17 @@ from runner.services.base import (
     Endpoint,
     ModelMetadata,
     Region,
+    Route,
     SharedMemoryKind,
     SharedTensor,
     Tensors,
     TensorSpec,
 )
+from runner.services.compression import compressed
+from runner.services.names import did_you_mean, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
 from runner.services.tensors import from_wire, to_wire
+from runner.services.tls import Tls, load_tls, name_in
 
 if TYPE_CHECKING:
     from runner.scenario.schema import Workload
@@ -49,7 +52,10 @@ _NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusC
 
 def connect(endpoint: Endpoint, workload: Workload) -> KServeGrpc:
     """A client for the endpoint; nothing is sent yet."""
-    return KServeGrpc(endpoint.grpc)
+    compression = None if workload.compression == "none" else workload.compression
+    tls = None if workload.tls is None else load_tls(workload.tls)
+    headers = tuple((name.lower(), value) for name, value in workload.headers.items())
+    return KServeGrpc(endpoint.grpc, headers=headers, tls=tls, compression=compression)
 
 
 class KServeGrpc:
@@ -57,18 +63,47 @@ class KServeGrpc:
 
     grpc_method = "/inference.GRPCInferenceService/ModelInfer"
 
-    def __init__(self, address: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 10.0,
+        headers: Sequence[tuple[str, str]] = (),
+        tls: Tls | None = None,
+        compression: Literal["gzip", "deflate"] | None = None,
+    ) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._channel: Any = grpc.insecure_channel(address, options=_OPTIONS)
-        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._headers = tuple(headers)
+        self._tls, self._compression = tls, compression
+        self._open()
         self._known: dict[str, ModelMetadata] = {}
+
+    def _open(self) -> None:
+        shown = None if self._tls is None or self._tls.verify else _shown(self._address, self._tls)
+        self._blind = shown == _NOTHING_SHOWN
+        self._channel: Any = _channel(self._address, self._tls, shown)
+        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode` go."""
+        return Route(
+            kind="grpc",
+            address=endpoint.grpc,
+            path=self.grpc_method,
+            headers=self._headers,
+            tls=self._tls,
+            encoding=self._compression,
+        )
 
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False while nothing answers or the model is not loaded."""
+        if self._blind:
+            self._channel.close()
+            self._open()
         try:
             request = pb.ModelReadyRequest(name=model)
-            return bool(self._stub.ModelReady(request, timeout=self._timeout_s).ready)
+            return bool(self._stub.ModelReady(request, timeout=self._timeout_s, metadata=self._headers).ready)
         except grpc.RpcError as error:
             if error.code() in _NOT_YET:
                 return False
@@ -93,7 +128,7 @@ class KServeGrpc:
         batched = config.max_batch_size > 0
         return ModelMetadata(
             name=answer.name,
-            version=max(answer.versions, key=_numeric, default=""),
+            version=max(answer.versions, key=version_order, default=""),
             platform=answer.platform,
             max_batch_size=config.max_batch_size,
             inputs=tuple(_spec(tensor, batched, optional) for tensor in answer.inputs),
@@ -106,8 +141,8 @@ class KServeGrpc:
         return tuple(self._statistics_of(model) for model in models)
 
     def encode(self, model: str, inputs: Tensors) -> bytes:
-        """One ModelInferRequest, ready to send any number of times."""
-        return bytes(self._request(model, inputs).SerializeToString(deterministic=True))
+        """One ModelInferRequest, compressed if asked for, ready to send any number of times."""
+        return compressed(bytes(self._request(model, inputs).SerializeToString(deterministic=True)), self._compression)
 
     def tensor_bytes(self, model: str, name: str, array: npt.NDArray[np.generic]) -> bytes:
         """An input as it lies in shared memory."""
@@ -190,7 +225,7 @@ class KServeGrpc:
 
         return ModelStatistics(
             model=model,
-            version=",".join(sorted((version.version for version in versions), key=_numeric)),
+            version=",".join(sorted((version.version for version in versions), key=version_order)),
             success_count=total("success", "count"),
             failure_count=total("fail", "count"),
             inference_count=sum(version.inference_count for version in versions),
@@ -216,7 +251,7 @@ class KServeGrpc:
             if name not in datatypes:
                 raise ServiceError(
                     f"model {model!r} has no input {name!r}; it has {', '.join(datatypes)}",
-                    hint=_did_you_mean(name, list(datatypes)),
+                    hint=did_you_mean(name, list(datatypes)),
                 )
             request.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
             try:
@@ -228,7 +263,7 @@ class KServeGrpc:
     def _call(self, method: str, request: Any, doing: str, model: str = "", timeout_s: float | None = None) -> Any:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            return getattr(self._stub, method)(request, timeout=limit_s)
+            return getattr(self._stub, method)(request, timeout=limit_s, metadata=self._headers)
         except grpc.RpcError as error:
             raise self._refusal(error, doing, limit_s, model) from error
 
@@ -245,7 +280,8 @@ class KServeGrpc:
                     hint="the server accepts connections but does not answer; look at its log and its load",
                 )
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-                return ServiceError(f"{where}: {details}", hint="nothing answers there: is the server running?")
+                hint = "nothing answers there: is the server running?"
+                return ServiceError(f"{where}: {details}", hint=_tls_hint(details) or hint)
             case grpc.StatusCode.UNIMPLEMENTED:
                 return ServiceError(
                     f"{where}: {details or 'not implemented'}", hint="this server does not speak Triton's KServe v2"
@@ -257,7 +293,7 @@ class KServeGrpc:
             names = self.models()
         except ServiceError:
             return "check workload.model against the server's repository"
-        return _did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
+        return did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
 
 
 def _refer(tensor: Any, place: SharedTensor) -> None:
@@ -267,13 +303,42 @@ def _refer(tensor: Any, place: SharedTensor) -> None:
         tensor.parameters["shared_memory_offset"].int64_param = place.offset
 
 
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"no name like {name!r} is known"
+def _tls_hint(details: str) -> str | None:
+    """What to do when it is the handshake that fails."""
+    if re.search(r"(?i)ssl|tls|certificate|handshake", details):
+        return "the server speaks TLS but the handshake failed: see workload.tls (ca, cert, key, server_name)"
+    return None
 
 
-def _numeric(version: str) -> tuple[bool, int, str]:
-    return (version.isdigit(), int(version) if version.isdigit() else 0, version)
+_NOTHING_SHOWN = ("", "unknown")
+
+
+def _channel(address: str, tls: Tls | None, shown: tuple[str, str] | None) -> Any:
+    if tls is None:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    options: tuple[tuple[str, Any], ...] = _OPTIONS
+    roots = tls.roots
+    if shown is not None:
+        # gRPC cannot leave verification out: believe in the very certificate that the server shows, whoever's it is.
+        roots, name = shown
+        options = (*options, ("grpc.ssl_target_name_override", name))
+    elif tls.server_name:
+        options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=roots.encode(),
+        private_key=tls.key.encode() if tls.key else None,
+        certificate_chain=tls.chain.encode() if tls.chain else None,
+    )
+    return grpc.secure_channel(address, credentials, options=options)
+
+
+def _shown(address: str, tls: Tls) -> tuple[str, str]:
+    """The server's certificate and a name that is in it; nothing usable while the server is not up."""
+    try:
+        certificate = tls.presented(address)
+    except OSError:
+        return _NOTHING_SHOWN
+    return certificate, name_in(certificate)
 
 
 def _spec(tensor: Any, batched: bool, optional: set[str] | None = None) -> TensorSpec:

@@ -20,7 +20,7 @@ from runner.results.histogram import Histogram
 from runner.results.records import ModelStatistics, Trial
 from runner.scenario.case import Case
 from runner.scenario.schema import Scenario
-from runner.services.base import Endpoint, Service
+from runner.services.base import Endpoint, Route, Service
 
 MODELS = ("pipeline", "preprocess", "classify")
 
@@ -42,7 +42,9 @@ class Server:
     strangers: int = 0
     readings: int = 0
     offline_from: int = 10**9
-    grpc_method: str = "/inference.GRPCInferenceService/ModelInfer"
+
+    def route(self, model: str, endpoint: Endpoint) -> Route:
+        return Route(kind="grpc", address=endpoint.grpc, path="/inference.GRPCInferenceService/ModelInfer")
 
     def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
         self.readings += 1
