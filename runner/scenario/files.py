@@ -23,6 +23,9 @@ _PATHS: dict[Pattern, Kind] = {
     ("repository", "models", "*", "files", "*"): "any",
     ("workload", "input", "*", "from"): "any",
     ("workload", "data"): "any",
+    ("workload", "tls", "ca"): "file",
+    ("workload", "tls", "cert"): "file",
+    ("workload", "tls", "key"): "file",
     ("load", "file"): "file",
 }
 """Values that are paths, and what must be there."""

@@ -105,3 +105,11 @@ def test_a_folder_is_no_file_of_send_times(tmp_path: Path):
         read_intervals(tmp_path)
     with pytest.raises(ArrivalsError, match="cannot be read: No such file"):
         read_intervals(tmp_path / "none")
+
+
+def test_certificates_are_found_beside_the_scenario(desk):
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        desk.write("x\n", name)
+    text = HEAD.replace("workload: {", "workload: {tls: {ca: ca.pem, cert: cert.pem, key: key.pem}, ")
+    tls = desk.load(text).scenario.workload.tls
+    assert (tls.ca, tls.key) == (str(desk.folder / "ca.pem"), str(desk.folder / "key.pem"))
