@@ -11,7 +11,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml $(ENGINE)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"Python 3.11 or 3.12 is needed for the embedded Triton server, {v[0]}.{v[1]} was found: make PYTHON=python3.11 install")'
-	@command -v cargo >/dev/null || { echo "cargo is needed to build the load engine: install the Rust toolchain (1.83 or newer)"; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is needed to build the load engine: install the Rust toolchain (1.85 or newer)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -124,14 +124,15 @@ def test_five_mistakes_in_one_run_and_in_half_a_second(tmp_path: Path) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(FIVE_MISTAKES)
     command = [sys.executable, "-m", "runner", "validate", str(path)]
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 2
     for place in ("broken.yaml:3:1", "broken.yaml:4:29", "broken.yaml:4:44", "broken.yaml:5:22", "broken.yaml:6:17"):
         assert place in done.stderr, done.stderr
     assert "5 mistakes in the scenario" in done.stderr
-    # Not a benchmark: half a second is the promise, and a busy machine gets some room.
-    assert time.monotonic() - began < 2.0
+    # Half a second is the promise; processor time is what a busy machine leaves comparable, with some room.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
 
 
 def test_validate_json_lists_every_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
