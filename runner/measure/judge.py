@@ -124,15 +124,16 @@ def _failures(e: Evidence) -> Iterator[Flag]:
 def _littles_law(e: Evidence) -> Iterator[Flag]:
     """Exact but for requests that straddle an edge of the window: the limit leaves room for those.
 
-    |N T - sum R| is the age of the requests in flight at the end minus that at the start, at most E mean latencies
-    for E requests in flight at an edge, which is E/n of N T. When they move in step (a batching server) it gets
-    there; half as much again covers latencies that differ. Failures hold slots without a latency; their own flag
-    speaks for them.
+    |N T - sum R| is the age of the requests in flight at the end minus that at the start, at most E times the longest
+    latency for E requests in flight at an edge: E/n of N T where all take equally long and move in step (a batching
+    server), more by the ratio of the longest to the mean where they do not. Failures hold slots without a latency;
+    their own flag speaks for them.
     """
     summary = e.findings.summary
     if sum(e.counts.failed.values()) or e.counts.unfinished:
         return
-    limit = max(LITTLES_LAW_LIMIT, 1.5 * e.findings.edge_requests / summary.completions)
+    spread = max(1.5, summary.latency_max_ms / summary.latency_mean_ms.value)
+    limit = max(LITTLES_LAW_LIMIT, spread * e.findings.edge_requests / summary.completions)
     if summary.littles_law_error > limit:
         yield make_flag("littles_law", summary.littles_law_error, limit)
 

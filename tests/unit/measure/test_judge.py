@@ -159,6 +159,15 @@ def test_littles_law_holds_on_healthy_short_windows(batching: bool) -> None:
         assert "littles_law" not in {flag.code for flag in judge(evidence(found))}
 
 
+def test_littles_law_allows_for_one_long_request_across_the_edge() -> None:
+    """Of a request of 0.7 s that ends 0.1 s into the window, 0.6 s were spent in flight before it."""
+    service = np.full(140, 0.08)
+    service[17] = 0.7  # from 1.36 s to 2.06 s
+    found = findings(slices(closed_loop(service, slots=1), 10.0), Window(2_000_000_000, 10_000_000_000))
+    assert found.summary.littles_law_error > 0.06
+    assert "littles_law" not in {flag.code for flag in judge(evidence(found))}
+
+
 def test_littles_law_catches_a_window_of_whole_seconds() -> None:
     """64 requests at concurrency 1 take 2.15 s; counted over a window rounded up they seem a third slower."""
     cut = slices(single_server(np.full(64, 0.0336), 1), 2.2)
