@@ -325,10 +325,18 @@ def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
             server_check=serving.server.check,
             on_progress=session.observer.on_progress,
             ceiling_per_s=session.ceiling_per_s(case.scenario.load.concurrency),
+            records=records_path(case, session),
         )
     except (LoadError, ServiceError) as error:
         # One point that cannot be measured must not take the others along; the caller sees whether the server lives.
         return failed_trial(case, error)
+
+
+def records_path(case: Case, session: Session) -> Path | None:
+    """Where the records of single requests go, if the scenario asks for them."""
+    if case.scenario.measure.records == "none":
+        return None
+    return session.writer.directory.path / "records" / f"{case.id}.bin"
 
 
 @dataclass
@@ -344,14 +352,15 @@ class Serving:
     def payloads(self, workload: Workload) -> Payloads:
         """The encoded requests of a workload; made once for all points that send the same."""
         from runner.load.inputs import build_items
-        from runner.load.payloads import build_payloads
+        from runner.load.payloads import StreamEncoder, build_payloads
 
-        key = workload.model_dump_json(include={"model", "batch", "input"})
+        key = workload.model_dump_json(include={"model", "batch", "input", "streaming"})
         if key not in self._pools:
             paths = {name: artifact.path for name, artifact in self.prepared.artifacts.items()}
             items = build_items(workload.input, self.metadata, paths)
+            encoder = StreamEncoder(self.service) if workload.streaming else self.service
             # Only the last pool is kept: points of one batch size follow each other, and pools are large.
-            self._pools = {key: build_payloads(self.service, self.metadata, items, workload.batch)}
+            self._pools = {key: build_payloads(encoder, self.metadata, items, workload.batch)}
         return self._pools[key]
 
 

@@ -46,6 +46,8 @@ pub enum Code {
     ConnectionLost,
     /// The peer broke HTTP/2 or gRPC framing.
     ProtocolError,
+    /// A sampled answer was not the expected one.
+    WrongOutput,
 }
 
 const GRPC_NAMES: [&str; 17] = [
@@ -95,6 +97,7 @@ impl fmt::Display for Code {
             Code::ConnectFailed => f.write_str("connect_failed"),
             Code::ConnectionLost => f.write_str("connection_lost"),
             Code::ProtocolError => f.write_str("protocol_error"),
+            Code::WrongOutput => f.write_str("wrong_output"),
         }
     }
 }

@@ -19,6 +19,41 @@ pub struct Plan {
     /// 0 lets the engine choose.
     pub workers: usize,
     pub pin_cpus: Vec<usize>,
+    /// Requests belong to sequences, in order.
+    pub sequences: Option<Sequences>,
+    /// Compare sampled answers with expected ones.
+    pub validate: Option<Validate>,
+    /// Hand over a record of every request with each slice.
+    #[serde(default)]
+    pub records: bool,
+}
+
+/// Sequences kept alive at the same time, and how long they are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sequences {
+    pub count: usize,
+    pub length: u64,
+    /// Lengths are uniform in length · (1 ± variation).
+    pub variation: f64,
+    pub first_id: u64,
+    pub id_count: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validate {
+    /// Every so manieth request of a worker's connection is looked at.
+    pub every: u64,
+    pub compare: Compare,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Compare {
+    Exact,
+    Tolerance { rtol: f64, atol: f64 },
+    Argmax,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +75,9 @@ pub struct Grpc {
     pub metadata: Vec<(String, String)>,
     /// Per worker.
     pub connections: usize,
+    /// One long-lived call for each request in flight; requests end with the final-response marker.
+    #[serde(default)]
+    pub streaming: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -128,9 +166,47 @@ impl Plan {
         in_range("max_requests", self.max_requests.unwrap_or(1), 1, u64::MAX)?;
         in_range("max_duration_ns", self.max_duration_ns.unwrap_or(1), 1, MAX_NS)?;
         self.schedule.check()?;
+        self.check_sequences()?;
+        self.check_validate()?;
         match &self.transport {
             Transport::Grpc(grpc) => grpc.check(),
             Transport::Null(_) => Ok(()),
+        }
+    }
+
+    fn check_sequences(&self) -> Check {
+        let Some(sequences) = &self.sequences else { return Ok(()) };
+        let count = sequences.count as u64;
+        in_range("sequences.count", count, 1, MAX_IN_FLIGHT as u64)?;
+        in_range("sequences.length", sequences.length, 1, 1 << 40)?;
+        in_range("sequences.first_id", sequences.first_id, 1, 1 << 62)?;
+        in_range("sequences.id_count", sequences.id_count, count, 1 << 62)?;
+        if !(0.0..=1.0).contains(&sequences.variation) {
+            return refuse(
+                "sequences.variation",
+                format!("expected a number from 0 to 1, got {}", sequences.variation),
+            );
+        }
+        match &self.transport {
+            Transport::Grpc(_) | Transport::Null(_) => Ok(()),
+            #[allow(unreachable_patterns, reason = "for transports whose messages cannot be appended to")]
+            _ => refuse("sequences", "expected the transport grpc".to_owned()),
+        }
+    }
+
+    fn check_validate(&self) -> Check {
+        let Some(validate) = &self.validate else { return Ok(()) };
+        in_range("validate.every", validate.every, 1, u64::MAX)?;
+        if let Compare::Tolerance { rtol, atol } = validate.compare {
+            for (name, value) in [("rtol", rtol), ("atol", atol)] {
+                if !(value >= 0.0 && value.is_finite()) {
+                    return refuse(&format!("validate.compare.{name}"), format!("expected at least 0, got {value}"));
+                }
+            }
+        }
+        match &self.transport {
+            Transport::Grpc(grpc) if !grpc.streaming && self.sequences.is_none() => Ok(()),
+            _ => refuse("validate", "expected unary gRPC calls without sequences".to_owned()),
         }
     }
 
@@ -141,6 +217,7 @@ impl Plan {
             Schedule::Closed(closed) => closed.concurrency,
             Schedule::Open(open) => open.max_in_flight,
         };
+        let slots = self.sequences.as_ref().map_or(slots, |sequences| sequences.count.min(slots));
         match self.workers {
             0 => (cpus / 8).min(slots / 16).clamp(1, 4),
             asked => asked.min(slots),

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from runner.errors import LoadError, RunnerError, ServiceError
 from runner.load.engine import Engine, LoadResult, Slice
-from runner.load.plan import ClosedLoop, GrpcUnary, LoadPlan
+from runner.load.plan import ClosedLoop, LoadPlan
+from runner.measure.extras import plan_extras, transport_of
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, summarise
@@ -60,6 +62,7 @@ def measure_case(
     settings: MeasureSettings | None = None,
     on_progress: OnProgress | None = None,
     ceiling_per_s: float | None = None,
+    records: Path | None = None,
 ) -> Trial:
     """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
@@ -69,7 +72,9 @@ def measure_case(
     blank = _blank(case, labels or {})
     began = time.monotonic()
     try:
-        trial = _measured(case, blank, target, payloads, order, settings, on_progress, ceiling_per_s)
+        scenario = case.scenario
+        extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
+        trial = _measured(case, blank, target, payloads, order, settings, on_progress, ceiling_per_s, extras)
     except (ServiceError, LoadError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
@@ -105,8 +110,9 @@ def _measured(
     settings: MeasureSettings,
     on_progress: OnProgress | None,
     ceiling_per_s: float | None,
+    extras: Mapping[str, Any],
 ) -> Trial:
-    plan = load_plan(case, target, order, settings)
+    plan = replace(load_plan(case, target, order, settings), **extras)
     watch = Watch(settings, case.scenario.load.concurrency, blank.batch, target.server_check, on_progress)
     before = target.service.statistics(target.models)
     result = target.engine.run(plan, payloads, watch)
@@ -169,7 +175,7 @@ def load_plan(case: Case, target: Target, order: Order, settings: MeasureSetting
     """The engine's orders for one case."""
     deadline_s = settings.deadline_s + (0.0 if settings.requests is not None else SAFETY_S)
     return LoadPlan(
-        transport=GrpcUnary(endpoint=target.endpoint.grpc, method=target.service.grpc_method),
+        transport=transport_of(case.scenario.workload, target.endpoint, target.service),
         schedule=ClosedLoop(concurrency=case.scenario.load.concurrency),
         order=order,
         seed=settings.seed,
@@ -183,7 +189,8 @@ def load_plan(case: Case, target: Target, order: Order, settings: MeasureSetting
 
 def counts_of(result: LoadResult) -> Counts:
     """Totals of the whole load, as the server must have counted them."""
-    return Counts(result.sent, result.ok, dict(result.failed), result.dropped, result.unfinished)
+    closing = sum(s.extra.closing for s in result.slices)
+    return Counts(result.sent, result.ok, dict(result.failed), result.dropped, result.unfinished, closing)
 
 
 def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Slice]:

@@ -50,6 +50,7 @@ from runner.scenario.schema_targets import (
     Var,
     VarBase,
 )
+from runner.scenario.schema_workload import Sequences, Validate
 from runner.units import Fraction, Seconds
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "Scalar",
     "Scenario",
     "ScriptStep",
+    "Sequences",
     "Server",
     "Sha256",
     "Step",
@@ -95,6 +97,7 @@ __all__ = [
     "StringVar",
     "SyntheticJpegDataset",
     "Target",
+    "Validate",
     "Var",
     "VarBase",
     "WarmupSettings",
@@ -216,6 +219,22 @@ class Workload(Strict):
     """Input tensor -> where its values come from; inputs not named are generated at random."""
     timeout: Seconds = 60.0
     """A request without an answer after this long is a counted failure."""
+    streaming: bool = False
+    """Requests go over long-lived bidirectional streams, one for each in flight: what decoupled models need."""
+    sequences: Sequences | None = None
+    """Requests belong to sequences: what stateful models need."""
+    validate_: Validate | None = Field(default=None, alias="validate")
+    """Compare sampled answers with expected ones."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.sequences is not None and self.batch != 1:
+            raise refuse("batch", f"expected 1, as sequence batchers take one item per request, got {self.batch}")
+        if self.validate_ is not None and self.streaming:
+            raise refuse("validate", "expected `streaming: false`: responses of streams are not compared")
+        if self.validate_ is not None and self.sequences is not None:
+            raise refuse("validate", "expected no `sequences`: answers of stateful models differ each time")
+        return self
 
 
 class ConcurrencyLoad(Strict):
@@ -293,6 +312,8 @@ class Measure(Strict):
     """Wait for requests in flight at the end."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random in measuring."""
+    records: Literal["none", "full"] = "none"
+    """`full`: times and status of every request in a file of the run directory, 40 bytes each."""
 
 
 class Report(Strict):

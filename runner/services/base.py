@@ -60,6 +60,8 @@ class Service(Protocol):
 
     grpc_method: str
     """Path of the unary method that `encode` makes messages for."""
+    grpc_stream_method: str
+    """Path of the bidirectional method that `encode_stream` makes messages for."""
 
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False, not an error, while the server is still coming up."""
@@ -73,6 +75,14 @@ class Service(Protocol):
 
     def encode(self, model: str, inputs: Tensors) -> bytes:
         """One request message, ready to send any number of times."""
+        ...
+
+    def encode_stream(self, model: str, inputs: Tensors) -> bytes:
+        """As `encode`, for a stream: every answer is to say whether it is the last."""
+        ...
+
+    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+        """The answer to an encoded request, as it came; never used for load."""
         ...
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:

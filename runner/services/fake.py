@@ -137,6 +137,7 @@ class FakeService:
     """A `Service` that talks to a `FakeServer` by calling it."""
 
     grpc_method = "/fake.Service/Infer"
+    grpc_stream_method = "/fake.Service/StreamInfer"
 
     def __init__(self, server: FakeServer | None = None) -> None:
         self.fake = server or FakeServer()
@@ -162,6 +163,13 @@ class FakeService:
         except ValueError as error:
             raise ServiceError(str(error)) from error
         return json.dumps(head).encode() + b"\n" + b"".join(body)
+
+    def encode_stream(self, model: str, inputs: Tensors) -> bytes:
+        return self.encode(model, inputs)
+
+    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+        """The request itself."""
+        return message
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, Array]:
         self._datatypes(model, inputs)

@@ -48,6 +48,7 @@ class KServeGrpc:
     """A `Service` over one gRPC channel."""
 
     grpc_method = "/inference.GRPCInferenceService/ModelInfer"
+    grpc_stream_method = "/inference.GRPCInferenceService/ModelStreamInfer"
 
     def __init__(self, address: str, *, timeout_s: float = 10.0) -> None:
         self._address = address
@@ -100,6 +101,20 @@ class KServeGrpc:
     def encode(self, model: str, inputs: Tensors) -> bytes:
         """One ModelInferRequest, ready to send any number of times."""
         return bytes(self._request(model, inputs).SerializeToString(deterministic=True))
+
+    def encode_stream(self, model: str, inputs: Tensors) -> bytes:
+        """As `encode`; a decoupled model's end of answers comes as a message, however many there were."""
+        marker = pb.ModelInferRequest()
+        marker.parameters["triton_enable_empty_final_response"].bool_param = True
+        # Fields of protobuf messages may be appended.
+        return self.encode(model, inputs) + bytes(marker.SerializeToString())
+
+    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+        """The answer to an encoded request, as it came."""
+        try:
+            return bytes(self._channel.unary_unary(self.grpc_method)(message, timeout=timeout_s))
+        except grpc.RpcError as error:
+            raise self._refusal(error, "get a reference answer", timeout_s, "") from error
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:
         """One real inference."""
