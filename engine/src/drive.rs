@@ -411,7 +411,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
             self.closing -= 1;
             return;
         }
-        let code = outcome.as_ref().map(|()| ()).map_err(|failure| failure.code);
+        let code = outcome.as_ref().map_err(|failure| failure.code).copied();
         let times = request.times(at);
         match outcome {
             Ok(()) => {

@@ -368,6 +368,33 @@ mod tests {
     }
 
     #[test]
+    fn sequences_and_validation_are_checked() {
+        let with = |key: &str, value: Value| {
+            let mut plan = valid();
+            plan[key] = value;
+            Plan::from_json(&plan.to_string()).map(|_| ()).map_err(|e| e.to_string())
+        };
+        let sequences = |count: u64, ids: u64, variation: f64| json!({"count": count, "length": 3, "variation": variation, "first_id": 1, "id_count": ids});
+        assert_eq!(with("sequences", sequences(4, 4, 0.5)), Ok(()));
+        let refusal = with("sequences", sequences(4, 3, 0.5)).unwrap_err();
+        assert!(refusal.starts_with("sequences.id_count: expected a number from 4 to"), "{refusal}");
+        let refusal = with("sequences", sequences(1, 1, 1.5)).unwrap_err();
+        assert_eq!(refusal, "sequences.variation: expected a number from 0 to 1, got 1.5");
+        let tolerance = |rtol: f64| json!({"every": 1, "compare": {"kind": "tolerance", "rtol": rtol, "atol": 0.0}});
+        assert_eq!(with("validate", tolerance(0.1)), Ok(()));
+        assert_eq!(
+            with("validate", tolerance(-1.0)).unwrap_err(),
+            "validate.compare.rtol: expected at least 0, got -1"
+        );
+        let refusal = with("validate", json!({"every": 0, "compare": {"kind": "exact"}})).unwrap_err();
+        assert!(refusal.starts_with("validate.every: expected a number from 1"), "{refusal}");
+        let mut both = valid();
+        (both["sequences"], both["validate"]) = (sequences(1, 1, 0.0), tolerance(0.1));
+        let refusal = Plan::from_json(&both.to_string()).unwrap_err().to_string();
+        assert_eq!(refusal, "validate: expected unary gRPC calls without sequences");
+    }
+
+    #[test]
     fn refuses_what_is_not_json() {
         assert!(Plan::from_json("{").is_err());
         assert!(Plan::from_json("[]").is_err());

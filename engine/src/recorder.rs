@@ -26,7 +26,7 @@ pub struct Slice {
     pub latency: Vec<Pair>,
     pub service: Vec<Pair>,
     pub send_lag: Vec<Pair>,
-    pub extra: Extra,
+    pub extra: Box<Extra>,
 }
 
 impl Slice {
@@ -50,7 +50,7 @@ impl Slice {
         self.latency = merge(&self.latency, &other.latency);
         self.service = merge(&self.service, &other.service);
         self.send_lag = merge(&self.send_lag, &other.send_lag);
-        self.extra.absorb(other.extra);
+        self.extra.absorb(*other.extra);
     }
 }
 
@@ -194,7 +194,7 @@ impl<S: FnMut(WorkerSlice)> Recorder<S> {
         slice.latency = self.latency.take();
         slice.service = self.service.take();
         slice.send_lag = self.send_lag.take();
-        slice.extra = self.extra.take();
+        slice.extra = Box::new(self.extra.take());
         let examples = std::mem::take(&mut self.examples);
         (self.sink)(WorkerSlice { number: self.number, slice, examples });
         self.number += 1;

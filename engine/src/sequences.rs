@@ -88,7 +88,7 @@ impl Sequences {
             variation: plan.variation,
             ids,
             // Apart from the streams that deal payloads and draw arrivals.
-            random: Random::new(seed ^ 0x5e9_0e4c_e5, worker as u64),
+            random: Random::new(seed ^ 0x5e_90e4_ce55, worker as u64),
         }
     }
 

@@ -91,3 +91,9 @@ class ServiceContract:
     def test_values_are_never_converted_silently(self, service: Service) -> None:
         with pytest.raises(ServiceError, match=r"float32.*float64"):
             service.encode("identity", {"INPUT0": NUMBERS.astype(np.float64)})
+
+    def test_a_reply_is_the_answer_to_an_encoded_request(self, service: Service) -> None:
+        message = service.encode("identity", {"INPUT0": NUMBERS})
+        reply = service.reply(message)
+        assert NUMBERS.tobytes() in reply
+        assert service.encode_stream("identity", {"INPUT0": NUMBERS}).startswith(message)

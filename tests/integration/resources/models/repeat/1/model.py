@@ -1,3 +1,4 @@
+import json
 import time
 
 import numpy as np
@@ -7,12 +8,15 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     """Answers each request as many times as it says."""
 
+    def initialize(self, args):
+        self.more = int(json.loads(args["model_config"])["parameters"]["more"]["string_value"])
+
     def execute(self, requests):
         for request in requests:
             self._answer(request, request.get_response_sender())
 
     def _answer(self, request, sender):
-        count = int(pb_utils.get_input_tensor_by_name(request, "INPUT0").as_numpy().flat[0])
+        count = int(pb_utils.get_input_tensor_by_name(request, "INPUT0").as_numpy().flat[0]) + self.more
         delay = pb_utils.get_input_tensor_by_name(request, "DELAY_MS")
         delay_s = 0.0 if delay is None else float(delay.as_numpy().flat[0]) / 1000
         final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
