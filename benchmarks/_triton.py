@@ -37,6 +37,7 @@ class Triton:
     """Where the server listens."""
 
     grpc: str
+    http: str
 
 
 @contextlib.contextmanager
@@ -52,7 +53,7 @@ def identity_server() -> Iterator[Triton]:
             repository=folder / "models", load=("identity",), canary="identity", run_id="bench", log=folder / "log"
         )
         with EmbeddedRuntime(folder / "state").start(spec) as server:
-            yield Triton(server.endpoint.grpc)
+            yield Triton(server.endpoint.grpc, server.endpoint.http)
 
 
 def identity_request(size: int = 64) -> bytes:

@@ -88,7 +88,7 @@ def theirs(case: Case, bench: Bench) -> float:
     table = bench.folder / "pa.csv"
     data = bench.folder / "data.json"
     data.write_text(json.dumps({"data": padded_images(bench.images)}))
-    batch, concurrency = case.scenario.workload.batch, case.scenario.load.concurrency
+    batch, concurrency = shape_of(case)
     command = [
         *(bench.perf_analyzer, "-m", MODEL, "-i", "grpc", "-u", bench.server.endpoint.grpc, "--sync"),
         *("-b", str(batch), "--concurrency-range", str(concurrency), "--input-data", str(data)),
@@ -111,6 +111,11 @@ def padded_images(folder: Path) -> list[dict[str, dict[str, object]]]:
     ]
 
 
+def shape_of(case: Case) -> tuple[int, int]:
+    """Batch and concurrency."""
+    return int(case.parameters["workload.batch"]), int(case.parameters["load.concurrency"])
+
+
 def row(case: Case, rounds: list[tuple[Ours, float]]) -> str:
     """One line of the Markdown table."""
     mine = [round_[0] for round_ in rounds]
@@ -119,7 +124,7 @@ def row(case: Case, rounds: list[tuple[Ours, float]]) -> str:
     low, high = min(m.low for m in mine), max(m.high for m in mine)
     within = "yes" if low <= other <= high else "no"
     counts = f"{sum(m.counted for m in mine)} / {sum(m.sent for m in mine)}"
-    name = f"{case.scenario.workload.batch} × {case.scenario.load.concurrency}"
+    name = " × ".join(str(part) for part in shape_of(case))
     return f"| {name} | {rate:.1f} ({low:.1f}–{high:.1f}) | {other:.1f} | {ratio:.3f} | {within} | {counts} |"
 
 
@@ -134,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     loaded = load_scenario("efficientnet", target="cpu")
     wanted = {tuple(int(part) for part in point.split("x")) for point in options.points}
-    cases = [c for c in expand(loaded) if (c.scenario.workload.batch, c.scenario.load.concurrency) in wanted]
+    cases = [c for c in expand(loaded) if shape_of(c) in wanted]
     prepared = prepare(loaded.scenario, StateDirectory.for_scenario(loaded.scenario.name, loaded.source))
     with tempfile.TemporaryDirectory() as folder:
         spec = ServerSpec(

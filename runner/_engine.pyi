@@ -57,6 +57,8 @@ class Slice:
     end_ns: int
     sent: int
     ok: int
+    items: int
+    """What the successful requests count for together: sums of the plan's `payload_items`."""
     failed: dict[str, int]
     dropped: int
     in_flight: int
@@ -117,13 +119,14 @@ class LoadResult:
 def run(
     plan: str,
     payloads: PayloadPool,
-    on_tick: Callable[[Tick], bool | None] | None = None,
+    on_tick: Callable[[Tick], bool | int | None] | None = None,
     expected: PayloadPool | None = None,
 ) -> LoadResult:
     """Keep the load described by `plan` (JSON, see `runner.load.LoadPlan`) until a tick returns True or the plan ends.
 
     `expected` has a response message for each payload; it goes with `validate` in the plan.
 
+    A tick that returns a number keeps so many requests of a closed loop in flight from then on.
     Releases the GIL; `on_tick` runs on the calling thread after each closed slice. An exception raised in it, or
     KeyboardInterrupt, stops the load and comes back as itself.
     """

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from runner.scenario.loading import LoadedScenario
     from runner.scenario.schema import Scenario, Workload
     from runner.services.base import Endpoint, ModelMetadata, Service
+    from runner.services.tls import Tls
     from runner.setup.base import Prepared, Progress, StepReport
     from runner.setup.reset import Removal
 
@@ -139,9 +140,13 @@ def default_rooms(loaded: LoadedScenario) -> Rooms:
     """The real runtime of the chosen target and the native engine."""
     from runner.load.native import NativeEngine
     from runner.runtimes.embedded import EmbeddedRuntime
-    from runner.services.kserve import connect
+    from runner.services import connect
 
     return Rooms(EmbeddedRuntime(), NativeEngine(), connect)
+
+
+_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression"}
+"""Fields of the workload that a client of the service depends on."""
 
 
 # --- the verbs ----------------------------------------------------------------------------------------------------
@@ -204,6 +209,7 @@ def reset_scenario(
 
     if not dry_run:
         EmbeddedRuntime().sweep()
+        _sweep_shared_memory()
     return reset(state_of(loaded, home), keep=keep, dry_run=dry_run)
 
 
@@ -214,11 +220,13 @@ def state_of(loaded: LoadedScenario, home: Path | None = None) -> StateDirectory
 
 def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
     """The points, with the settings that only measuring would find wrong refused before anything is started."""
+    from runner.measure.loads import schedule_of
     from runner.measure.settings import resolve
 
     cases = expand(loaded)
     for case in cases:
         resolve(case.scenario.measure)
+        schedule_of(case.scenario.load)
     return cases
 
 
@@ -228,9 +236,11 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
 def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
     """A new run directory, or with `resume` the newest unfinished one of this very scenario."""
     from runner.results.directory import RunDirectory, digest_of, latest_resumable, why_nothing_to_resume
+    from runner.results.secrets import without_secrets
 
     resolved = loaded.dump()
     digest, name = digest_of(resolved), loaded.scenario.name
+    resolved = without_secrets(resolved)
     if not options.resume:
         return RunDirectory.create(options.output_dir, name, digest, datetime.now(UTC), loaded.source)
     found = latest_resumable(options.output_dir, digest)
@@ -243,11 +253,13 @@ def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], opti
     """Write down what is run and where; returns the cases that are still to be measured, in matrix order."""
     from runner.results.directory import digest_of
     from runner.results.environment import fingerprint
+    from runner.results.secrets import without_secrets
 
     resolved, environment = loaded.dump(), fingerprint(identify=options.identify)
+    digest, resolved = digest_of(resolved), without_secrets(resolved)
     done: Collection[str] = ()
     if options.resume:
-        done = writer.resume(digest_of(resolved), resolved, environment).finished_case_ids()
+        done = writer.resume(digest, resolved, environment).finished_case_ids()
     else:
         writer.write_resolved(resolved)
         writer.begin(cases)
@@ -287,6 +299,7 @@ def measure_all(pending: Sequence[Case], session: Session) -> None:
     """Measure the cases; a server is restarted only when its configuration changes, or when it died."""
     if pending:
         session.rooms.runtime.sweep()
+        _sweep_shared_memory()
     for group in server_groups(pending):
         prepared = prepare_group(group, session.loaded, session.options, session.observer)
         session.writer.update(setup=_setup_records(prepared), labels=dict(prepared.labels))
@@ -310,23 +323,25 @@ def measure_until_gone(cases: Sequence[Case], serving: Serving, session: Session
 
 def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
     """One point: payloads once, then one continuous load."""
+    from runner.measure.loads import ceiling_slots
     from runner.measure.trial import failed_trial, measure_case
 
     try:
-        payloads = serving.payloads(case.scenario.workload)
-        return measure_case(
-            case,
-            engine=session.rooms.engine,
-            endpoint=serving.server.endpoint,
-            service=serving.service,
-            payloads=payloads.messages,
-            models=(serving.metadata.name, *serving.metadata.composing_models),
-            labels={**serving.prepared.labels, **payloads.facts()},
-            server_check=serving.server.check,
-            on_progress=session.observer.on_progress,
-            ceiling_per_s=session.ceiling_per_s(case.scenario.load.concurrency),
-            records=records_path(case, session),
-        )
+        with serving.payloads(case, session.writer.directory.name) as payloads:
+            return measure_case(
+                case,
+                engine=session.rooms.engine,
+                endpoint=serving.server.endpoint,
+                service=serving.service_for(case.scenario.workload),
+                payloads=payloads.messages,
+                drawing=payloads.drawing,
+                models=(serving.metadata.name, *serving.metadata.composing_models),
+                labels={**serving.prepared.labels, **payloads.facts()},
+                server_check=serving.server.check,
+                on_progress=session.observer.on_progress,
+                ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
+                records=records_path(case, session),
+            )
     except (LoadError, ServiceError) as error:
         # One point that cannot be measured must not take the others along; the caller sees whether the server lives.
         return failed_trial(case, error)
@@ -344,24 +359,60 @@ class Serving:
     """A running server and what is known of the model behind it."""
 
     server: RunningServer
-    service: Service
     prepared: Prepared
     metadata: ModelMetadata
+    connect: Callable[[Endpoint, Workload], Service]
     _pools: dict[str, Payloads] = field(default_factory=dict)
+    _services: dict[str, Service] = field(default_factory=dict)
 
-    def payloads(self, workload: Workload) -> Payloads:
-        """The encoded requests of a workload; made once for all points that send the same."""
+    def service_for(self, workload: Workload) -> Service:
+        """A client that talks as this workload does; an axis may change the protocol from point to point."""
+        key = workload.model_dump_json(include=_CLIENT)
+        if key not in self._services:
+            self._services[key] = self.connect(self.server.endpoint, workload)
+        return self._services[key]
+
+    @contextmanager
+    def payloads(self, case: Case, run_id: str) -> Iterator[Payloads]:
+        """The encoded requests of a point; memory that they share with the server exists until the context ends."""
+        workload = case.scenario.workload
+        if workload.shared_memory == "none":
+            yield self._encoded(workload)
+            return
         from runner.load.inputs import build_items
-        from runner.load.payloads import StreamEncoder, build_payloads
+        from runner.load.shared_memory import shared_payloads
+        from runner.measure.loads import most_in_flight
 
-        key = workload.model_dump_json(include={"model", "batch", "input", "streaming"})
+        items = build_items(workload.input, self.metadata, self._artifacts(), data=workload.data)
+        with shared_payloads(
+            self.service_for(workload),
+            self.metadata,
+            items,
+            workload.batch,
+            kind=workload.shared_memory,
+            slots=most_in_flight(case.scenario.load),
+            run_id=run_id,
+            device=workload.shared_memory_device,
+            output_bytes=workload.output_bytes,
+        ) as shared:
+            yield shared.payloads
+
+    def _encoded(self, workload: Workload) -> Payloads:
+        """Made once for all points that send the same."""
+        from runner.load.mix import workload_payloads
+        from runner.load.payloads import StreamEncoder
+
+        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", *_CLIENT}
+        key = workload.model_dump_json(include=parts)
         if key not in self._pools:
-            paths = {name: artifact.path for name, artifact in self.prepared.artifacts.items()}
-            items = build_items(workload.input, self.metadata, paths)
-            encoder = StreamEncoder(self.service) if workload.streaming else self.service
+            service = self.service_for(workload)
+            encoder = StreamEncoder(service) if workload.streaming else service
             # Only the last pool is kept: points of one batch size follow each other, and pools are large.
-            self._pools = {key: build_payloads(encoder, self.metadata, items, workload.batch)}
+            self._pools = {key: workload_payloads(encoder, self.metadata, workload, self._artifacts())}
         return self._pools[key]
+
+    def _artifacts(self) -> dict[str, Path]:
+        return {name: artifact.path for name, artifact in self.prepared.artifacts.items()}
 
 
 @contextmanager
@@ -371,14 +422,17 @@ def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator
     spec = server_spec(scenario, prepared, session)
     session.observer.on_server(f"starting, log in {spec.log}")
     with session.rooms.runtime.start(spec) as server:
-        service = session.rooms.connect(server.endpoint, scenario.workload)
+        workload, connect = scenario.workload, session.rooms.connect
+        first = connect(server.endpoint, workload)
+        services = {workload.model_dump_json(include=_CLIENT): first}
         try:
             facts = server.facts()
             session.writer.update(server=facts)
             session.observer.on_server(f"is up: {', '.join(f'{k} {v}' for k, v in facts.items())}")
-            yield Serving(server, service, prepared, service.metadata(scenario.workload.model))
+            yield Serving(server, prepared, first.metadata(workload.model), connect, _services=services)
         finally:
-            service.close()
+            for service in services.values():
+                service.close()
 
 
 def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> ServerSpec:
@@ -394,7 +448,23 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
         log=directory.logs / f"server-{session.servers_started}.log",
         flags=scenario.server.flags,
         ready_timeout_s=scenario.server.ready.timeout,
+        tls=_probe_tls(scenario),
     )
+
+
+def _probe_tls(scenario: Scenario) -> Tls | None:
+    """How readiness is asked for: over gRPC, encrypted where the server is told to be."""
+    from runner.services.tls import load_tls
+
+    settings, encrypted = scenario.workload.tls, scenario.server.flags.get("grpc-use-ssl")
+    if str(encrypted).lower() in ("true", "1") or scenario.server.flags.get("grpc-use-ssl-mutual"):
+        if settings is None:
+            raise ServiceError(
+                "server.flags.grpc-use-ssl is set, but workload.tls is not: nobody could talk to this server",
+                hint="set workload.tls.ca to the certificate that signed the server's",
+            )
+        return load_tls(settings)
+    return None
 
 
 def prepare_group(group: Sequence[Case], loaded: LoadedScenario, options: RunOptions, observer: Observer) -> Prepared:
@@ -460,8 +530,19 @@ def _points(cases: Sequence[Case]) -> int:
     return sum(case.skipped is None for case in cases)
 
 
+def _sweep_shared_memory() -> None:
+    from runner.load.regions import sweep_regions
+
+    sweep_regions()
+
+
 def _largest_batch(group: Sequence[Case]) -> int:
-    return max(case.scenario.workload.batch for case in group)
+    return max(largest_batch(case.scenario.workload) for case in group)
+
+
+def largest_batch(workload: Workload) -> int:
+    """Items of the workload's largest request."""
+    return max((portion.batch or workload.batch for portion in workload.mix), default=workload.batch)
 
 
 def _free_bytes(path: Path) -> int:

@@ -140,11 +140,11 @@ pub struct Ended {
 struct Request {
     intended: u64,
     sent: u64,
+    payload: u32,
     /// Tells this use of the token from earlier ones; odd while in flight.
     life: u32,
     written: u64,
     first: u64,
-    payload: u32,
     /// Place of its sequence.
     place: u32,
     /// Only ends a sequence: not counted among the requests.
@@ -266,15 +266,20 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
 
     fn issue(&mut self, now: u64) {
         while self.stopped_at.is_none() {
-            if now >= self.stop_at || self.job.signals.is_set() || self.is_used_up() {
+            let is_over = now >= self.stop_at;
+            if (is_over && !self.job.schedule.is_open()) || self.job.signals.is_set() || self.is_used_up() {
                 return self.stop(now.min(self.stop_at));
             }
-            if self.extras.sequences.as_ref().is_some_and(|sequences| !sequences.has_idle()) {
+            let is_full = self.extras.sequences.as_ref().is_some_and(|sequences| !sequences.has_idle());
+            if is_full && !is_over {
                 // What is due waits for an answer, and is late: the order within a sequence is kept.
                 self.wake_at = u64::MAX;
                 return;
             }
-            match self.job.schedule.step(now - self.job.start, self.recorder.in_flight()) {
+            // What was due before the end is sent or dropped even if this comes to it late: nothing is forgotten.
+            let at = if is_over { self.stop_at - 1 } else { now };
+            match self.job.schedule.step(at - self.job.start, self.recorder.in_flight()) {
+                Step::Wait { .. } if is_over => return self.stop(self.stop_at),
                 Step::Wait { until_ns } => {
                     self.wake_at = self.job.start.saturating_add(until_ns);
                     return;
@@ -282,6 +287,11 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
                 Step::End => return self.stop(now),
                 Step::Send { .. } | Step::Drop if !self.claim() => return self.stop(now),
                 Step::Drop => self.recorder.dropped(),
+                // At the end no sequence is free for it.
+                Step::Send { .. } if is_full => {
+                    self.job.schedule.finished(0);
+                    self.recorder.dropped();
+                }
                 Step::Send { intended_ns } => self.send(self.job.start + intended_ns, now),
             }
         }
@@ -305,9 +315,15 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         self.job.max_requests.is_some_and(|limit| self.job.signals.claimed.load(Ordering::Relaxed) >= limit)
     }
 
+    /// The token of the request that is sent next.
+    #[inline]
+    fn next_token(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.requests.len() as u32)
+    }
+
     fn send(&mut self, intended: u64, now: u64) {
         let turn = self.extras.sequences.as_mut().and_then(|sequences| sequences.take(intended));
-        let payload = self.job.draw.draw();
+        let payload = self.job.draw.draw_for(self.next_token());
         self.recorder.sent(now);
         match turn {
             None => {
@@ -347,7 +363,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         while let Some(sequences) = &mut self.extras.sequences {
             let closed = sequences.close_broken().or_else(|| if is_over { sequences.close_living() } else { None });
             let Some(suffix) = closed else { return };
-            let payload = self.job.draw.draw();
+            let payload = self.job.draw.draw_for(self.next_token());
             let token =
                 self.begin(Request { intended: now, sent: now, payload, closing: true, ..Request::default() }, now);
             self.closing += 1;
@@ -368,8 +384,22 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         let request = &mut self.requests[token as usize];
         debug_assert!(request.life % 2 == 1, "an event about a request that is not in flight");
         request.life = request.life.wrapping_add(1);
-        self.free.push(token);
-        *request
+        let request = *request;
+        self.release(token);
+        if !request.closing {
+            self.job.schedule.finished(token);
+        }
+        request
+    }
+
+    /// The lowest free token is the next one; only requests that end sequences can make that other than the latest.
+    #[inline]
+    fn release(&mut self, token: u32) {
+        if self.extras.sequences.is_none() {
+            return self.free.push(token);
+        }
+        let place = self.free.partition_point(|&free| free > token);
+        self.free.insert(place, token);
     }
 
     fn handle(&mut self, event: Event) {
@@ -415,6 +445,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         let times = request.times(at);
         match outcome {
             Ok(()) => {
+                self.recorder.items(self.job.draw.items(request.payload));
                 self.recorder.ok(at, request.intended, request.sent);
                 self.recorder.extra.split(&times);
                 if self.extras.streaming {

@@ -42,9 +42,11 @@ pub enum Code {
     Timeout,
     ConnectRefused,
     ConnectFailed,
+    /// TLS could not be agreed on, or its peer sent an alert.
+    Tls,
     /// The connection ended while the request was on it.
     ConnectionLost,
-    /// The peer broke HTTP/2 or gRPC framing.
+    /// The peer broke the framing of HTTP or gRPC.
     ProtocolError,
     /// A sampled answer was not the expected one.
     WrongOutput,
@@ -95,6 +97,7 @@ impl fmt::Display for Code {
             Code::Timeout => f.write_str("timeout"),
             Code::ConnectRefused => f.write_str("connect_refused"),
             Code::ConnectFailed => f.write_str("connect_failed"),
+            Code::Tls => f.write_str("tls_failed"),
             Code::ConnectionLost => f.write_str("connection_lost"),
             Code::ProtocolError => f.write_str("protocol_error"),
             Code::WrongOutput => f.write_str("wrong_output"),

@@ -81,6 +81,7 @@ pub fn status(outcome: Result<(), Code>) -> u16 {
         Err(Code::ConnectionLost) => 35,
         Err(Code::ProtocolError) => 36,
         Err(Code::WrongOutput) => 37,
+        Err(Code::Tls) => 38,
     }
 }
 

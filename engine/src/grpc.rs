@@ -1,4 +1,4 @@
-//! gRPC over cleartext HTTP/2: the connections of one worker on one event loop.
+//! gRPC over HTTP/2: the connections of one worker on one event loop.
 
 mod link;
 pub mod response;
@@ -10,11 +10,14 @@ use crate::http2::connection::{Connection, Event as Pulse, Manner};
 use crate::kserve::Suffix;
 use crate::payload::Pool;
 use crate::plan;
-use link::{Heard, Link, connect_failure};
+use crate::tls::Tls;
+use crate::wire::{self, connect_failure};
+use link::{Heard, Link};
 use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 /// First and longest pause before connecting again to a server that does not answer.
@@ -30,7 +33,10 @@ const ALARM: Token = Token(usize::MAX >> 1);
 pub struct Target {
     pub endpoint: String,
     pub addresses: Vec<SocketAddr>,
+    pub tls: Option<Tls>,
     pub head: Vec<(String, String)>,
+    /// The messages of the pool are compressed.
+    pub compressed: bool,
     pub connections: usize,
     pub connect_timeout_ns: u64,
     /// 1, except in tests of what happens when stream ids run out.
@@ -39,16 +45,14 @@ pub struct Target {
 
 impl Target {
     /// Looks the host name up, which may block.
-    pub fn resolve(grpc: &plan::Grpc, connect_timeout_ns: u64) -> Result<Target, Error> {
-        let refused = |reason: String| Error::Connect { endpoint: grpc.endpoint.clone(), reason };
-        let addresses: Vec<_> = grpc.endpoint.to_socket_addrs().map_err(|e| refused(e.to_string()))?.collect();
-        if addresses.is_empty() {
-            return Err(refused("the host name has no address".to_owned()));
-        }
+    pub fn resolve(grpc: &plan::Grpc, endpoint: &str, connect_timeout_ns: u64) -> Result<Target, Error> {
+        let tls = grpc.tls.as_ref().map(|tls| Tls::new(tls, endpoint, b"h2")).transpose()?;
         Ok(Target {
-            endpoint: grpc.endpoint.clone(),
-            addresses,
-            head: head(grpc),
+            endpoint: endpoint.to_owned(),
+            addresses: wire::resolve(endpoint)?,
+            tls,
+            head: head(grpc, endpoint),
+            compressed: grpc.encoding.is_some(),
             connections: grpc.connections,
             connect_timeout_ns,
             first_stream: 1,
@@ -56,18 +60,23 @@ impl Target {
     }
 }
 
-fn head(grpc: &plan::Grpc) -> Vec<(String, String)> {
+fn head(grpc: &plan::Grpc, endpoint: &str) -> Vec<(String, String)> {
     let fixed = [
         (":method", "POST"),
-        (":scheme", "http"),
+        (":scheme", if grpc.tls.is_some() { "https" } else { "http" }),
         (":path", &grpc.method),
-        (":authority", &grpc.endpoint),
+        (":authority", endpoint),
         ("te", "trailers"),
         ("content-type", "application/grpc"),
         ("user-agent", concat!("scenario-engine/", env!("CARGO_PKG_VERSION"))),
     ];
     let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    fixed.into_iter().chain(grpc.metadata.iter().cloned()).collect()
+    let encoding = grpc
+        .encoding
+        .iter()
+        .flat_map(|encoding| [("grpc-encoding", encoding.name()), ("grpc-accept-encoding", "identity,deflate,gzip")]);
+    let encoding = encoding.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    fixed.into_iter().chain(encoding).chain(grpc.metadata.iter().cloned()).collect()
 }
 
 /// Where a request is.
@@ -203,14 +212,20 @@ impl Grpc {
         let address = addresses[self.seats[seat].address % addresses.len()];
         let mut connection = Connection::new(self.pool.clone(), self.target.head.clone(), self.target.first_stream);
         connection.manner = self.manner.clone();
+        connection.compressed = self.target.compressed;
         let deadline = now.saturating_add(self.target.connect_timeout_ns);
-        match Link::dial(address, connection, deadline, self.poll.registry(), Token(slot)) {
+        let registry = self.poll.registry();
+        let link = match self.target.tls.as_ref().map(Tls::connection).transpose() {
+            Ok(tls) => Link::dial(address, tls, connection, deadline, registry, Token(slot))
+                .map_err(|error| connect_failure(&error)),
+            Err(error) => Err(Failure::new(Code::Tls, format!("TLS: {error}"))),
+        };
+        match link {
             Ok(link) => {
                 self.links[slot] = Some(link);
                 self.seats[seat].link = Some(slot);
             }
-            Err(error) => {
-                let failure = connect_failure(&error);
+            Err(failure) => {
                 self.fail_waiting(&failure, now, events);
                 self.vacate(seat, now, Some(failure));
             }
@@ -386,6 +401,12 @@ impl Grpc {
             self.alarm.set(now, until);
             let _ = self.poll.poll(&mut self.ready, None);
         }
+    }
+}
+
+impl AsRawFd for Grpc {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod error;
 pub mod extra;
 pub mod grpc;
 pub mod histogram;
+pub mod http;
 pub mod http2;
 pub mod kserve;
 pub mod null;
@@ -17,13 +18,16 @@ pub mod recorder;
 pub mod run;
 pub mod schedule;
 pub mod sequences;
+pub mod spread;
+pub mod tls;
+pub mod wire;
 
 use error::Code;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBool, PyBytes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -100,7 +104,7 @@ macro_rules! counts {
 }
 
 counts!(Slice {
-    start_ns, end_ns, sent, ok, dropped, in_flight, in_flight_ns, latency_sum_ns, latency_max_ns, bytes_sent,
+    start_ns, end_ns, sent, ok, items, dropped, in_flight, in_flight_ns, latency_sum_ns, latency_max_ns, bytes_sent,
     bytes_received, cpu_ns, stall_max_ns,
 }
     #[getter]
@@ -170,6 +174,14 @@ struct LoadResult {
     workers: usize,
 }
 
+/// A number that is not True or False is the concurrency from now on.
+fn wish(answer: Bound<'_, PyAny>) -> PyResult<run::Wish> {
+    if answer.is_none() || answer.is_instance_of::<PyBool>() {
+        return Ok(if answer.is_truthy()? { run::Wish::Stop } else { run::Wish::GoOn });
+    }
+    Ok(run::Wish::Concurrency(answer.extract()?))
+}
+
 struct PyWatcher(Option<Py<PyAny>>);
 
 impl run::Watcher for PyWatcher {
@@ -179,12 +191,12 @@ impl run::Watcher for PyWatcher {
         self.0.is_some()
     }
 
-    fn tick(&mut self, tick: run::Tick) -> PyResult<bool> {
-        let Some(on_tick) = &self.0 else { return Ok(false) };
+    fn tick(&mut self, tick: run::Tick) -> PyResult<run::Wish> {
+        let Some(on_tick) = &self.0 else { return Ok(run::Wish::GoOn) };
         Python::attach(|py| {
             let run::Tick { elapsed_ns, slices: closed, sent, ok, failed, in_flight } = tick;
             let tick = Tick { elapsed_ns, slices: slices(py, closed)?, sent, ok, failed, in_flight };
-            on_tick.call1(py, (tick,))?.is_truthy(py)
+            wish(on_tick.bind(py).call1((tick,))?)
         })
     }
 

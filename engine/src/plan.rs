@@ -1,7 +1,10 @@
 //! The one configuration: JSON from Python, refused with the path of the field and a sentence.
 
+mod wires;
+
 use crate::error::Error;
 use serde::Deserialize;
+pub use wires::{Encoding, Http, Identity, Tls, Weighted};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -10,6 +13,15 @@ pub struct Plan {
     pub schedule: Schedule,
     pub order: Order,
     pub seed: u64,
+    /// Of each payload, what a request with it counts for; empty: `items` stays 0.
+    #[serde(default)]
+    pub payload_items: Vec<u32>,
+    /// Of each payload, how often it is drawn in relation to the others; only for `weighted`.
+    #[serde(default)]
+    pub payload_weights: Vec<f64>,
+    /// Into how many equal blocks the pool is cut, one for each request in flight; only for `per_slot`.
+    #[serde(default)]
+    pub slots: usize,
     pub max_requests: Option<u64>,
     pub max_duration_ns: Option<u64>,
     pub slice_ns: u64,
@@ -60,6 +72,7 @@ pub enum Compare {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Transport {
     Grpc(Grpc),
+    Http(Http),
     Null(Empty),
 }
 
@@ -73,17 +86,28 @@ pub struct Grpc {
     pub endpoint: String,
     pub method: String,
     pub metadata: Vec<(String, String)>,
-    /// Per worker.
+    /// Per worker and endpoint.
     pub connections: usize,
     /// One long-lived call for each request in flight; requests end with the final-response marker.
     #[serde(default)]
     pub streaming: bool,
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// How the messages of the pool are compressed.
+    #[serde(default)]
+    pub encoding: Option<Encoding>,
+    #[serde(default = "wires::once")]
+    pub weight: u32,
+    /// Further endpoints that share the load.
+    #[serde(default)]
+    pub others: Vec<Weighted>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Schedule {
     Closed(Closed),
+    Periodic(Periodic),
     Open(Open),
 }
 
@@ -91,6 +115,17 @@ pub enum Schedule {
 #[serde(deny_unknown_fields)]
 pub struct Closed {
     pub concurrency: usize,
+}
+
+/// A closed loop that grows from `start` to `end`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Periodic {
+    pub start: usize,
+    pub end: usize,
+    pub step: usize,
+    /// Outcomes of each slot of a step before the next one.
+    pub request_period: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -129,12 +164,18 @@ pub enum Arrivals {
 pub enum Order {
     RoundRobin,
     Shuffle,
+    /// At random, by `payload_weights`.
+    Weighted,
+    /// A request in slot i takes the payloads of block i in turn: no two in flight have a payload in common.
+    PerSlot,
 }
 
 const MAX_IN_FLIGHT: usize = 1_000_000;
 const MAX_WORKERS: usize = 256;
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_NS: u64 = 1 << 60;
+/// What an open loop needs is only known once it runs; the others are made when they are needed.
+const OPEN_LOOP_CONNECTIONS: usize = 16;
 
 type Check = Result<(), Error>;
 
@@ -166,10 +207,13 @@ impl Plan {
         in_range("max_requests", self.max_requests.unwrap_or(1), 1, u64::MAX)?;
         in_range("max_duration_ns", self.max_duration_ns.unwrap_or(1), 1, MAX_NS)?;
         self.schedule.check()?;
+        self.check_order()?;
         self.check_sequences()?;
         self.check_validate()?;
+        self.check_streaming()?;
         match &self.transport {
             Transport::Grpc(grpc) => grpc.check(),
+            Transport::Http(http) => http.check(),
             Transport::Null(_) => Ok(()),
         }
     }
@@ -187,10 +231,16 @@ impl Plan {
                 format!("expected a number from 0 to 1, got {}", sequences.variation),
             );
         }
+        if self.order == Order::PerSlot {
+            return refuse("sequences", "expected an order other than per_slot".to_owned());
+        }
         match &self.transport {
-            Transport::Grpc(_) | Transport::Null(_) => Ok(()),
-            #[allow(unreachable_patterns, reason = "for transports whose messages cannot be appended to")]
-            _ => refuse("sequences", "expected the transport grpc".to_owned()),
+            // Servers do not share the state of a sequence.
+            Transport::Grpc(grpc) if !grpc.others.is_empty() => refuse("sequences", "expected one endpoint".to_owned()),
+            // A compressed message cannot be appended to.
+            Transport::Grpc(grpc) if grpc.encoding.is_none() => Ok(()),
+            Transport::Null(_) => Ok(()),
+            _ => refuse("sequences", "expected the transport grpc without encoding".to_owned()),
         }
     }
 
@@ -205,8 +255,68 @@ impl Plan {
             }
         }
         match &self.transport {
+            Transport::Grpc(_) if self.order == Order::PerSlot => {
+                refuse("validate", "expected an order other than per_slot".to_owned())
+            }
+            Transport::Grpc(grpc) if grpc.encoding.is_some() => {
+                refuse("validate", "expected gRPC calls without encoding".to_owned())
+            }
             Transport::Grpc(grpc) if !grpc.streaming && self.sequences.is_none() => Ok(()),
             _ => refuse("validate", "expected unary gRPC calls without sequences".to_owned()),
+        }
+    }
+
+    fn check_streaming(&self) -> Check {
+        match &self.transport {
+            Transport::Grpc(grpc) if grpc.streaming && self.order == Order::PerSlot => {
+                refuse("transport.streaming", "expected an order other than per_slot".to_owned())
+            }
+            // The server may answer compressed, which cannot be read here.
+            Transport::Grpc(grpc) if grpc.streaming && grpc.encoding.is_some() => {
+                refuse("transport.streaming", "expected gRPC calls without encoding".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_order(&self) -> Check {
+        let limit = self.schedule.most_in_flight();
+        match self.order {
+            Order::PerSlot => in_range("slots", self.slots as u64, limit as u64, MAX_IN_FLIGHT as u64),
+            Order::Weighted => match self.payload_weights.iter().find(|w| !(w.is_finite() && **w > 0.0)) {
+                Some(wrong) => refuse("payload_weights", format!("expected numbers above 0, got {wrong}")),
+                None => Ok(()),
+            },
+            Order::RoundRobin | Order::Shuffle => Ok(()),
+        }
+    }
+
+    /// What can be checked only beside the pool.
+    pub fn check_pool(&self, size: usize) -> Check {
+        let one_each = |path: &str, length: usize| match length == size {
+            true => Ok(()),
+            false => refuse(path, format!("expected one for each of the {size} payloads, got {length}")),
+        };
+        if size == 0 {
+            return refuse("payloads", "expected at least one".to_owned());
+        }
+        if !self.payload_items.is_empty() {
+            one_each("payload_items", self.payload_items.len())?;
+        }
+        match self.order {
+            Order::Weighted => one_each("payload_weights", self.payload_weights.len()),
+            Order::PerSlot if size % self.slots != 0 => {
+                refuse("slots", format!("expected a divisor of the {size} payloads, got {}", self.slots))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Connections worth making before the clock starts, where each carries one request at a time.
+    pub fn first_connections(&self) -> usize {
+        match &self.schedule {
+            Schedule::Open(open) => open.max_in_flight.min(OPEN_LOOP_CONNECTIONS),
+            schedule => schedule.most_in_flight(),
         }
     }
 
@@ -214,11 +324,14 @@ impl Plan {
     /// threads only where the machine has cores to spare beside the server and every thread still has 16 requests.
     pub fn worker_count(&self, cpus: usize) -> usize {
         let slots = match &self.schedule {
-            Schedule::Closed(closed) => closed.concurrency,
-            Schedule::Open(open) => open.max_in_flight,
+            // A step is decided by one worker, which sees every slot.
+            Schedule::Periodic(_) => 1,
+            schedule => schedule.most_in_flight(),
         };
         let slots = self.sequences.as_ref().map_or(slots, |sequences| sequences.count.min(slots));
         match self.workers {
+            // Slots are counted from 0 in each thread.
+            _ if self.order == Order::PerSlot => 1,
             0 => (cpus / 8).min(slots / 16).clamp(1, 4),
             asked => asked.min(slots),
         }
@@ -226,14 +339,33 @@ impl Plan {
 }
 
 impl Schedule {
+    /// Requests that can be in flight at once, all workers together.
+    pub fn most_in_flight(&self) -> usize {
+        match self {
+            Schedule::Closed(closed) => closed.concurrency,
+            Schedule::Periodic(periodic) => periodic.end,
+            Schedule::Open(open) => open.max_in_flight,
+        }
+    }
+
     fn check(&self) -> Check {
         match self {
             Schedule::Closed(c) => in_range("schedule.concurrency", c.concurrency as u64, 1, MAX_IN_FLIGHT as u64),
+            Schedule::Periodic(periodic) => periodic.check(),
             Schedule::Open(open) => {
                 in_range("schedule.max_in_flight", open.max_in_flight as u64, 1, MAX_IN_FLIGHT as u64)?;
                 open.arrivals.check()
             }
         }
+    }
+}
+
+impl Periodic {
+    fn check(&self) -> Check {
+        in_range("schedule.start", self.start as u64, 1, MAX_IN_FLIGHT as u64)?;
+        in_range("schedule.end", self.end as u64, self.start as u64, MAX_IN_FLIGHT as u64)?;
+        in_range("schedule.step", self.step as u64, 1, MAX_IN_FLIGHT as u64)?;
+        in_range("schedule.request_period", self.request_period, 1, u64::MAX)
     }
 }
 
@@ -274,10 +406,7 @@ fn bounded(path: &str, values: &[u64]) -> Check {
 impl Grpc {
     fn check(&self) -> Check {
         in_range("transport.connections", self.connections as u64, 1, MAX_CONNECTIONS as u64)?;
-        let port = self.endpoint.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-        if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-            return refuse("transport.endpoint", format!("expected host:port, got {:?}", self.endpoint));
-        }
+        wires::check_endpoints(&self.endpoint, self.weight, &self.others)?;
         let parts: Vec<&str> = self.method.split('/').collect();
         if !matches!(parts[..], ["", service, method] if !service.is_empty() && !method.is_empty())
             || !self.method.bytes().all(|b| b.is_ascii_graphic())
@@ -313,7 +442,7 @@ mod tests {
         json!({
             "transport": {"kind": "grpc", "endpoint": "localhost:8001", "method": "/a.B/C", "metadata": [["x", "y"]], "connections": 1},
             "schedule": {"kind": "closed", "concurrency": 4},
-            "order": "round_robin", "seed": 0, "max_requests": null, "max_duration_ns": 5, "slice_ns": 100_000_000,
+            "order": "weighted", "payload_weights": [], "seed": 0, "max_requests": null, "max_duration_ns": 5, "slice_ns": 100_000_000,
             "connect_timeout_ns": 1, "request_timeout_ns": 1, "drain_timeout_ns": 0, "workers": 0, "pin_cpus": []
         })
     }
@@ -343,9 +472,16 @@ mod tests {
             ("/transport/connections", json!(0), "transport.connections: expected a number"),
             ("/slice_ns", json!(1), "slice_ns: expected a number"),
             ("/seed", json!(-1), "seed: invalid value"),
+            ("/order", json!("per_slot"), "slots: expected a number from 4 to 1000000, got 0"),
+            ("/payload_weights", json!([1, -1]), "payload_weights: expected numbers above 0, got -1"),
             ("/order", json!("sorted"), "order: unknown variant `sorted`"),
             ("/schedule", json!({"kind": "closed"}), "schedule: missing field `concurrency`"),
             ("/schedule", json!({"kind": "closed", "concurrency": 1, "x": 1}), "schedule: unknown field `x`"),
+            (
+                "/schedule",
+                json!({"kind": "periodic", "start": 4, "end": 3, "step": 1, "request_period": 1}),
+                "schedule.end: expected a number from 4 to 1000000, got 3",
+            ),
             (
                 "/schedule",
                 json!({"kind": "open", "max_in_flight": 1, "arrivals": {"kind": "poisson", "rate": 0}}),
@@ -392,6 +528,55 @@ mod tests {
         (both["sequences"], both["validate"]) = (sequences(1, 1, 0.0), tolerance(0.1));
         let refusal = Plan::from_json(&both.to_string()).unwrap_err().to_string();
         assert_eq!(refusal, "validate: expected unary gRPC calls without sequences");
+    }
+
+    #[test]
+    fn what_looks_into_messages_takes_neither_encoding_nor_slots_nor_http() {
+        let sequences = json!({"count": 1, "length": 3, "variation": 0, "first_id": 1, "id_count": 1});
+        let validate = json!({"every": 1, "compare": {"kind": "exact"}});
+        let http = json!({"kind": "http", "endpoint": "localhost:1", "method": "POST", "path": "/", "headers": []});
+        let refusal = |change: &dyn Fn(&mut Value)| {
+            let mut plan = valid();
+            change(&mut plan);
+            Plan::from_json(&plan.to_string()).expect_err("a refusal").to_string()
+        };
+        for (key, value) in [("sequences", sequences), ("validate", validate)] {
+            let over_http = refusal(&|plan| (plan["transport"], plan[key]) = (http.clone(), value.clone()));
+            let encoded = refusal(&|plan| (plan["transport"]["encoding"], plan[key]) = (json!("gzip"), value.clone()));
+            let slots = refusal(&|plan| {
+                (plan["order"], plan["slots"], plan[key]) = (json!("per_slot"), json!(4), value.clone());
+            });
+            for message in [over_http, encoded, slots] {
+                assert!(message.starts_with(&format!("{key}: expected ")), "{message}");
+            }
+        }
+        let streaming = |plan: &mut Value| plan["transport"]["streaming"] = json!(true);
+        let encoded = refusal(&|plan| (streaming(plan), plan["transport"]["encoding"] = json!("gzip")).0);
+        let slots = refusal(&|plan| {
+            streaming(plan);
+            (plan["order"], plan["slots"]) = (json!("per_slot"), json!(4));
+        });
+        assert!([encoded, slots].iter().all(|message| message.starts_with("transport.streaming: expected ")));
+    }
+
+    #[test]
+    fn a_pool_must_fit_the_plan() {
+        let plan = |order: &str, more: Value| {
+            let mut plan = valid();
+            plan["order"] = json!(order);
+            plan.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            Plan::from_json(&plan.to_string()).unwrap()
+        };
+        let message = |plan: &Plan, size| plan.check_pool(size).map_err(|e| e.to_string()).err().unwrap_or_default();
+        let weighted = plan("weighted", json!({"payload_weights": [1, 2.5], "payload_items": [1, 8]}));
+        assert_eq!(message(&weighted, 2), "");
+        assert!(message(&weighted, 0).starts_with("payloads: expected at least one"));
+        assert!(message(&weighted, 3).starts_with("payload_items: expected one for each of the 3 payloads, got 2"));
+        let unweighted = plan("weighted", json!({}));
+        assert!(message(&unweighted, 3).starts_with("payload_weights: expected one for each of the 3 payloads, got 0"));
+        let per_slot = plan("per_slot", json!({"slots": 4, "workers": 3}));
+        assert_eq!((message(&per_slot, 8), per_slot.worker_count(64)), (String::new(), 1));
+        assert!(message(&per_slot, 6).starts_with("slots: expected a divisor of the 6 payloads, got 4"));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub struct Slice {
     pub end_ns: u64,
     pub sent: u64,
     pub ok: u64,
+    /// What the successful requests count for together.
+    pub items: u64,
     pub failed: BTreeMap<Code, u64>,
     pub dropped: u64,
     pub in_flight: u64,
@@ -35,6 +37,7 @@ impl Slice {
         self.end_ns = self.end_ns.max(other.end_ns);
         self.sent += other.sent;
         self.ok += other.ok;
+        self.items += other.items;
         for (code, count) in other.failed {
             *self.failed.entry(code).or_default() += count;
         }
@@ -146,6 +149,12 @@ impl<S: FnMut(WorkerSlice)> Recorder<S> {
         self.latency.record(latency);
         self.service.record(now.saturating_sub(sent));
         self.send_lag.record(sent.saturating_sub(intended));
+    }
+
+    /// The next success counts for so many.
+    #[inline]
+    pub fn items(&mut self, items: u32) {
+        self.open.items += u64::from(items);
     }
 
     pub fn failed(&mut self, now: u64, failure: Failure) {

@@ -3,18 +3,22 @@
 use crate::check::Checker;
 use crate::drive::{Clock, Ended, Extras, Job, Signals, Transport, drive_with};
 use crate::error::{Code, Error};
-use crate::grpc::{Grpc, Target};
+use crate::grpc::Grpc;
+use crate::http::Http;
 use crate::http2::connection::Manner;
 use crate::null::Null;
 use crate::payload::{Draw, Pool};
 use crate::plan::{self, Plan};
 use crate::recorder::{Slice, WorkerSlice};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Shared};
 use crate::sequences::Sequences;
+use crate::spread::Spread;
+use crate::{grpc, http};
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -51,13 +55,21 @@ pub struct LoadResult {
     pub workers: usize,
 }
 
+/// How a load goes on after a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    GoOn,
+    Stop,
+    /// Keep another number of requests in flight; an open loop goes on as it is.
+    Concurrency(usize),
+}
+
 /// What the caller of `run` decides while it goes on; an error ends the run and comes back as it is.
 pub trait Watcher {
     type Error: From<Error>;
     /// False if nobody wants ticks: all slices are then in the result.
     fn wants_ticks(&self) -> bool;
-    /// True stops the load.
-    fn tick(&mut self, tick: Tick) -> Result<bool, Self::Error>;
+    fn tick(&mut self, tick: Tick) -> Result<Wish, Self::Error>;
     /// Called several times a second.
     fn interrupted(&mut self) -> Result<(), Self::Error>;
 }
@@ -104,19 +116,15 @@ pub fn run_checked<W: Watcher>(
     expected: Option<Arc<Pool>>,
     watcher: &mut W,
 ) -> Result<LoadResult, W::Error> {
-    if pool.is_empty() {
-        return Err(Error::Plan { path: "payloads".to_owned(), message: "expected at least one".to_owned() }.into());
-    }
-    let target = match &plan.transport {
-        plan::Transport::Grpc(grpc) => Some(Target::resolve(grpc, plan.connect_timeout_ns)?),
-        plan::Transport::Null(_) => None,
-    };
+    plan.check_pool(pool.len())?;
     let manner = manner(plan, &pool, expected)?;
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let workers = plan.worker_count(cpus);
+    let target = Target::resolve(plan, workers)?;
     let signals = Signals::default();
+    let shared = Shared::new(&plan.schedule);
     let clock = SystemClock::start();
-    let crew = Crew { plan, pool: &pool, target: &target, manner, signals: &signals, workers, clock };
+    let crew = Crew { plan, pool: &pool, target: &target, manner, signals: &signals, shared: &shared, workers, clock };
     thread::scope(|scope| {
         // Whatever leaves this scope, an error or a panic of the watcher included, ends the workers first.
         let _abort = AbortOnDrop(&signals);
@@ -131,7 +139,7 @@ pub fn run_checked<W: Watcher>(
             starts.push(start);
         }
         drop(sender);
-        let outcome = Conductor::new(workers, &signals, watcher).conduct(&messages, starts, crew.clock);
+        let outcome = Conductor::new(workers, &signals, &shared, watcher).conduct(&messages, starts, crew.clock);
         signals.abort();
         // The scope alone would wait for the work to be over, but not for the threads to be gone.
         for thread in threads {
@@ -157,6 +165,41 @@ fn manner(plan: &Plan, pool: &Pool, expected: Option<Arc<Pool>>) -> Result<Manne
     Ok(Manner { streaming, checker: checker.map(Arc::new) })
 }
 
+/// Where the requests go: every endpoint with its weight.
+enum Target {
+    Grpc(Vec<(grpc::Target, u32)>),
+    Http(Vec<(http::Target, u32)>),
+    Null,
+}
+
+impl Target {
+    fn resolve(plan: &Plan, workers: usize) -> Result<Target, Error> {
+        let timeout = plan.connect_timeout_ns;
+        match &plan.transport {
+            plan::Transport::Grpc(grpc) => {
+                let resolve = |endpoint: &str| grpc::Target::resolve(grpc, endpoint, timeout);
+                Ok(Target::Grpc(each(&grpc.endpoint, grpc.weight, &grpc.others, resolve)?))
+            }
+            plan::Transport::Http(http) => {
+                let initial = plan.first_connections().div_ceil(workers * (1 + http.others.len()));
+                let resolve = |endpoint: &str| http::Target::resolve(http, endpoint, initial, timeout);
+                Ok(Target::Http(each(&http.endpoint, http.weight, &http.others, resolve)?))
+            }
+            plan::Transport::Null(_) => Ok(Target::Null),
+        }
+    }
+}
+
+fn each<T>(
+    endpoint: &str,
+    weight: u32,
+    others: &[plan::Weighted],
+    resolve: impl Fn(&str) -> Result<T, Error>,
+) -> Result<Vec<(T, u32)>, Error> {
+    let others = others.iter().map(|other| (&*other.endpoint, other.weight));
+    std::iter::once((endpoint, weight)).chain(others).map(|(e, weight)| Ok((resolve(e)?, weight))).collect()
+}
+
 struct AbortOnDrop<'a>(&'a Signals);
 
 impl Drop for AbortOnDrop<'_> {
@@ -169,9 +212,10 @@ impl Drop for AbortOnDrop<'_> {
 struct Crew<'a> {
     plan: &'a Plan,
     pool: &'a Arc<Pool>,
-    target: &'a Option<Target>,
+    target: &'a Target,
     manner: Manner,
     signals: &'a Signals,
+    shared: &'a Arc<Shared>,
     workers: usize,
     clock: SystemClock,
 }
@@ -182,19 +226,39 @@ impl Crew<'_> {
         self.pin(worker);
         // By default the kernel may wake a thread 50 microseconds late, to save energy.
         let _ = set_current_timer_slack(NonZeroU64::new(1));
+        let go_on = || !self.signals.is_set();
         let connected = match self.target {
-            Some(target) => {
-                let go_on = || !self.signals.is_set();
-                match Grpc::connect_with(target.clone(), self.manner.clone(), self.pool.clone(), &self.clock, go_on) {
-                    Ok(transport) => self.drive(worker, transport, start, sender),
-                    Err(error) => Err(error),
-                }
+            Target::Grpc(targets) => {
+                let connect =
+                    |target| Grpc::connect_with(target, self.manner.clone(), self.pool.clone(), &self.clock, go_on);
+                self.drive_all(worker, targets, connect, start, sender)
             }
-            None => self.drive(worker, Null::default(), start, sender),
+            Target::Http(targets) => {
+                let connect = |target| Http::connect(target, self.pool.clone(), &self.clock, go_on);
+                self.drive_all(worker, targets, connect, start, sender)
+            }
+            Target::Null => self.drive(worker, Null::default(), start, sender),
         };
         if let Err(error) = connected {
             let _ = sender.send(Message::Connected(Err(error)));
         }
+    }
+
+    /// Connect to every endpoint and drive; one alone needs nothing to choose between.
+    fn drive_all<T: Clone, C: Transport + AsRawFd>(
+        &self,
+        worker: usize,
+        targets: &[(T, u32)],
+        connect: impl Fn(T) -> Result<C, Error>,
+        start: &Receiver<u64>,
+        sender: &Sender<Message>,
+    ) -> Result<(), Error> {
+        if let [(target, _)] = targets {
+            return self.drive(worker, connect(target.clone())?, start, sender);
+        }
+        let members = targets.iter().map(|(target, weight)| Ok((connect(target.clone())?, *weight)));
+        let spread = Spread::new(members.collect::<Result<Vec<_>, Error>>()?)?;
+        self.drive(worker, spread, start, sender)
     }
 
     fn pin(&self, worker: usize) {
@@ -219,8 +283,8 @@ impl Crew<'_> {
         let Ok(start) = start.recv() else { return Ok(()) };
         let plan = self.plan;
         let job = Job {
-            schedule: Schedule::share(&plan.schedule, plan.seed, worker, self.workers),
-            draw: Draw::new(plan.order, self.pool.len(), plan.seed, worker, self.workers),
+            schedule: Schedule::share(&plan.schedule, plan.seed, worker, self.workers, self.shared),
+            draw: Draw::of(plan, self.pool.len(), worker, self.workers),
             start,
             slice_ns: plan.slice_ns,
             max_requests: plan.max_requests,
@@ -245,6 +309,7 @@ impl Crew<'_> {
 /// The calling thread's side of a run.
 struct Conductor<'a, W: Watcher> {
     signals: &'a Signals,
+    shared: &'a Shared,
     watcher: &'a mut W,
     /// Per worker: slices handed over but not merged, and how it ended.
     pending: Vec<VecDeque<WorkerSlice>>,
@@ -255,9 +320,10 @@ struct Conductor<'a, W: Watcher> {
 }
 
 impl<'a, W: Watcher> Conductor<'a, W> {
-    fn new(workers: usize, signals: &'a Signals, watcher: &'a mut W) -> Conductor<'a, W> {
+    fn new(workers: usize, signals: &'a Signals, shared: &'a Shared, watcher: &'a mut W) -> Conductor<'a, W> {
         Conductor {
             signals,
+            shared,
             watcher,
             pending: (0..workers).map(|_| VecDeque::new()).collect(),
             ended: vec![None; workers],
@@ -366,8 +432,10 @@ impl<'a, W: Watcher> Conductor<'a, W> {
             in_flight: last.map_or(0, |slice| slice.in_flight),
             slices,
         };
-        if self.watcher.tick(tick)? {
-            self.signals.stop();
+        match self.watcher.tick(tick)? {
+            Wish::GoOn => {}
+            Wish::Stop => self.signals.stop(),
+            Wish::Concurrency(concurrency) => self.shared.set_concurrency(concurrency),
         }
         Ok(())
     }

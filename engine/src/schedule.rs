@@ -2,6 +2,9 @@
 
 use crate::plan::{self, Arrivals};
 use crate::random::Random;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,42 +19,200 @@ pub enum Step {
     End,
 }
 
+/// What the workers of a run have in common: a few words that nobody waits for.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Number of the next request of an open loop; whoever moves it on sends that request.
+    next: AtomicU64,
+    /// Requests of an open loop without an outcome, all workers together.
+    in_flight: AtomicUsize,
+    /// What a closed loop is asked to keep in flight, all workers together.
+    concurrency: AtomicUsize,
+}
+
+impl Shared {
+    pub fn new(plan: &plan::Schedule) -> Arc<Shared> {
+        let concurrency = match plan {
+            plan::Schedule::Closed(closed) => closed.concurrency,
+            _ => 0,
+        };
+        Arc::new(Shared { concurrency: AtomicUsize::new(concurrency), ..Shared::default() })
+    }
+
+    /// Another number of requests in flight from now on; what is in flight beyond it finishes.
+    pub fn set_concurrency(&self, concurrency: usize) {
+        self.concurrency.store(concurrency, Ordering::Relaxed);
+    }
+}
+
 /// One worker's share of the schedule; offsets count from the start of the run.
 pub enum Schedule {
-    Closed { concurrency: usize },
-    Open { offsets: Box<Offsets>, next_ns: Option<u64>, max_in_flight: usize },
+    Closed(Closed),
+    Periodic(Periodic),
+    Open(Open),
 }
 
 impl Schedule {
-    pub fn share(plan: &plan::Schedule, seed: u64, worker: usize, workers: usize) -> Schedule {
+    /// A closed loop of one worker.
+    pub fn closed(concurrency: usize) -> Schedule {
+        let plan = plan::Schedule::Closed(plan::Closed { concurrency });
+        Schedule::share(&plan, 0, 0, 1, &Shared::new(&plan))
+    }
+
+    pub fn share(plan: &plan::Schedule, seed: u64, worker: usize, workers: usize, shared: &Arc<Shared>) -> Schedule {
+        let (shared, place) = (shared.clone(), Place { worker, workers });
         match plan {
-            plan::Schedule::Closed(closed) => {
-                Schedule::Closed { concurrency: part(closed.concurrency, worker, workers) }
-            }
+            plan::Schedule::Closed(_) => Schedule::Closed(Closed { shared, place, asked: 0, concurrency: 0 }),
+            plan::Schedule::Periodic(periodic) => Schedule::Periodic(Periodic::new(periodic)),
             plan::Schedule::Open(open) => {
-                let mut offsets = Box::new(Offsets::share(&open.arrivals, seed, worker, workers));
-                let next_ns = offsets.next();
-                Schedule::Open { offsets, next_ns, max_in_flight: part(open.max_in_flight, worker, workers) }
+                let offsets = Offsets::new(&open.arrivals, seed);
+                Schedule::Open(Open { shared, place, offsets, max_in_flight: open.max_in_flight })
             }
         }
     }
 
-    /// What to do at `now_ns` with `in_flight` requests out. A late request is still sent, at its lag: a schedule that
-    /// was missed is not forgotten.
+    /// What to do at `now_ns` with `in_flight` requests of this worker out. A late request is still sent, at its lag: a
+    /// schedule that was missed is not forgotten.
     #[inline]
     pub fn step(&mut self, now_ns: u64, in_flight: usize) -> Step {
         match self {
-            Schedule::Closed { concurrency } if in_flight < *concurrency => Step::Send { intended_ns: now_ns },
-            Schedule::Closed { .. } => Step::Wait { until_ns: u64::MAX },
-            Schedule::Open { offsets, next_ns, max_in_flight } => match *next_ns {
-                None => Step::End,
-                Some(until_ns) if until_ns > now_ns => Step::Wait { until_ns },
-                Some(intended_ns) => {
-                    *next_ns = offsets.next();
-                    if in_flight < *max_in_flight { Step::Send { intended_ns } } else { Step::Drop }
-                }
-            },
+            Schedule::Closed(closed) => send_below(closed.concurrency(), now_ns, in_flight),
+            Schedule::Periodic(periodic) if periodic.is_over => Step::End,
+            Schedule::Periodic(periodic) => send_below(periodic.concurrency, now_ns, in_flight),
+            Schedule::Open(open) => open.step(now_ns),
         }
+    }
+
+    /// Requests are due at their times, however late the worker looks.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Schedule::Open(_))
+    }
+
+    /// A request has its outcome. Tokens are slots: the lowest free ones are taken first, a freed one at once.
+    #[inline]
+    pub fn finished(&mut self, token: u32) {
+        match self {
+            Schedule::Closed(_) => {}
+            Schedule::Periodic(periodic) => periodic.finished(token as usize),
+            Schedule::Open(open) => {
+                open.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[inline]
+fn send_below(concurrency: usize, now_ns: u64, in_flight: usize) -> Step {
+    if in_flight < concurrency { Step::Send { intended_ns: now_ns } } else { Step::Wait { until_ns: u64::MAX } }
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    worker: usize,
+    workers: usize,
+}
+
+/// So many in flight; the number may change while it runs.
+pub struct Closed {
+    shared: Arc<Shared>,
+    place: Place,
+    asked: usize,
+    /// This worker's part of `asked`.
+    concurrency: usize,
+}
+
+impl Closed {
+    #[inline]
+    fn concurrency(&mut self) -> usize {
+        let asked = self.shared.concurrency.load(Ordering::Relaxed);
+        if asked != self.asked {
+            self.asked = asked;
+            self.concurrency = part(asked, self.place.worker, self.place.workers);
+        }
+        self.concurrency
+    }
+}
+
+/// A closed loop that grows by a step once each slot of the newest one has had so many outcomes.
+pub struct Periodic {
+    plan: plan::Periodic,
+    concurrency: usize,
+    /// Outcomes of each slot of the newest step, which are the last of all slots.
+    outcomes: Vec<u64>,
+    /// Slots of the newest step that have not had enough of them.
+    waiting: usize,
+    is_over: bool,
+}
+
+impl Periodic {
+    fn new(plan: &plan::Periodic) -> Periodic {
+        let start = plan.start;
+        Periodic { plan: *plan, concurrency: start, outcomes: vec![0; start], waiting: start, is_over: false }
+    }
+
+    fn finished(&mut self, slot: usize) {
+        let first = self.concurrency - self.outcomes.len();
+        let Some(outcomes) = slot.checked_sub(first).and_then(|n| self.outcomes.get_mut(n)) else { return };
+        *outcomes += 1;
+        if *outcomes == self.plan.request_period {
+            self.waiting -= 1;
+            if self.waiting == 0 {
+                self.grow();
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let step = self.plan.step.min(self.plan.end - self.concurrency);
+        if step == 0 {
+            self.is_over = true;
+            return;
+        }
+        self.concurrency += step;
+        self.outcomes = vec![0; step];
+        self.waiting = step;
+    }
+}
+
+/// Requests at their times. Every request has a home worker, which wakes up for it; but once it is due, whoever looks
+/// first takes it, so a worker that is held up delays nothing.
+pub struct Open {
+    shared: Arc<Shared>,
+    place: Place,
+    offsets: Offsets,
+    max_in_flight: usize,
+}
+
+impl Open {
+    #[inline]
+    fn step(&mut self, now_ns: u64) -> Step {
+        let mut next = self.shared.next.load(Ordering::Relaxed);
+        loop {
+            self.offsets.forget_below(next);
+            let Some(intended_ns) = self.offsets.at(next) else { return Step::End };
+            if intended_ns > now_ns {
+                return Step::Wait { until_ns: self.wake_at(next, intended_ns) };
+            }
+            match self.shared.next.compare_exchange_weak(next, next + 1, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return self.send_or_drop(intended_ns),
+                Err(newer) => next = newer,
+            }
+        }
+    }
+
+    fn send_or_drop(&self, intended_ns: u64) -> Step {
+        if self.shared.in_flight.fetch_add(1, Ordering::Relaxed) < self.max_in_flight {
+            return Step::Send { intended_ns };
+        }
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        Step::Drop
+    }
+
+    /// When this worker has something to do if the others do their part: its own next request, or the last one left.
+    fn wake_at(&mut self, next: u64, intended_ns: u64) -> u64 {
+        let Place { worker, workers } = self.place;
+        let ahead = (worker as u64 + workers as u64 - next % workers as u64) % workers as u64;
+        self.offsets.at(next + ahead).unwrap_or(intended_ns)
     }
 }
 
@@ -60,32 +221,36 @@ pub fn part(total: usize, worker: usize, workers: usize) -> usize {
     total * (worker + 1) / workers - total * worker / workers
 }
 
-/// Ascending send offsets of one worker: of all requests n, those with n mod workers = worker.
+/// All send offsets, ascending, by number. Every worker walks the whole sequence, so the schedule does not depend on
+/// how many workers there are; numbers below one that was asked for are forgotten.
 pub struct Offsets {
     all: Sequence,
-    skip: usize,
+    /// Number of the first one in `ahead`.
+    first: u64,
+    ahead: VecDeque<u64>,
 }
 
 impl Offsets {
-    /// Every worker walks the whole sequence, so the schedule does not depend on how many workers there are.
-    pub fn share(arrivals: &Arrivals, seed: u64, worker: usize, workers: usize) -> Offsets {
-        let mut all = Sequence::new(arrivals, seed);
-        for _ in 0..worker {
-            all.next();
-        }
-        Offsets { all, skip: workers - 1 }
+    pub fn new(arrivals: &Arrivals, seed: u64) -> Offsets {
+        Offsets { all: Sequence::new(arrivals, seed), first: 0, ahead: VecDeque::new() }
     }
-}
 
-impl Iterator for Offsets {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        let offset = self.all.next();
-        for _ in 0..self.skip {
-            self.all.next();
+    /// The offset of request `n`; None when the schedule ends before it.
+    #[inline]
+    pub fn at(&mut self, n: u64) -> Option<u64> {
+        let index = (n - self.first) as usize;
+        while self.ahead.len() <= index {
+            self.ahead.push_back(self.all.next()?);
         }
-        offset
+        self.ahead.get(index).copied()
+    }
+
+    /// Numbers below `n` will not be asked for again.
+    #[inline]
+    fn forget_below(&mut self, n: u64) {
+        while self.first < n && self.ahead.pop_front().is_some() {
+            self.first += 1;
+        }
     }
 }
 
@@ -185,7 +350,8 @@ mod tests {
     use super::*;
 
     fn offsets(arrivals: &Arrivals, seed: u64, count: usize) -> Vec<u64> {
-        Offsets::share(arrivals, seed, 0, 1).take(count).collect()
+        let mut all = Offsets::new(arrivals, seed);
+        (0..count as u64).map_while(|n| all.at(n)).collect()
     }
 
     fn gaps_s(arrivals: &Arrivals, seed: u64, count: usize) -> Vec<f64> {
@@ -198,26 +364,84 @@ mod tests {
         (mean, variance.sqrt() / mean)
     }
 
+    fn shares(plan: &plan::Schedule, workers: usize) -> (Arc<Shared>, Vec<Schedule>) {
+        let shared = Shared::new(plan);
+        let shares = (0..workers).map(|worker| Schedule::share(plan, 0, worker, workers, &shared)).collect();
+        (shared, shares)
+    }
+
+    fn replay(offsets_ns: Vec<u64>, max_in_flight: usize) -> plan::Schedule {
+        plan::Schedule::Open(plan::Open { arrivals: Arrivals::Replay { offsets_ns }, max_in_flight })
+    }
+
     #[test]
-    fn closed_sends_whenever_a_slot_is_free() {
-        let mut schedule = Schedule::Closed { concurrency: 2 };
-        assert_eq!(schedule.step(5, 1), Step::Send { intended_ns: 5 });
-        assert_eq!(schedule.step(5, 2), Step::Wait { until_ns: u64::MAX });
+    fn closed_sends_whenever_a_slot_is_free_and_its_number_may_change() {
+        let (shared, mut both) = shares(&plan::Schedule::Closed(plan::Closed { concurrency: 4 }), 2);
+        let wait = Step::Wait { until_ns: u64::MAX };
+        assert_eq!(both[0].step(5, 1), Step::Send { intended_ns: 5 });
+        assert_eq!((both[0].step(5, 2), both[1].step(5, 2)), (wait, wait));
+        shared.set_concurrency(5);
+        assert_eq!((both[0].step(6, 2), both[1].step(6, 2)), (wait, Step::Send { intended_ns: 6 }));
+        shared.set_concurrency(1);
+        assert_eq!((both[0].step(7, 0), both[1].step(7, 1)), (wait, wait));
     }
 
     #[test]
     fn open_sends_late_requests_at_their_intended_time_and_drops_beyond_the_limit() {
-        let open = plan::Schedule::Open(plan::Open {
-            arrivals: Arrivals::Replay { offsets_ns: vec![10, 20, 30] },
-            max_in_flight: 2,
-        });
-        let mut schedule = Schedule::share(&open, 0, 0, 1);
+        let (_, mut all) = shares(&replay(vec![10, 20, 30, 40], 1), 1);
+        let schedule = &mut all[0];
         assert_eq!(schedule.step(9, 0), Step::Wait { until_ns: 10 });
         assert_eq!(schedule.step(25, 0), Step::Send { intended_ns: 10 });
-        assert_eq!(schedule.step(25, 2), Step::Drop);
+        assert_eq!(schedule.step(25, 1), Step::Drop);
+        schedule.finished(0);
         assert_eq!(schedule.step(25, 0), Step::Wait { until_ns: 30 });
         assert_eq!(schedule.step(30, 0), Step::Send { intended_ns: 30 });
-        assert_eq!(schedule.step(30, 0), Step::End);
+        schedule.finished(0);
+        assert_eq!(schedule.step(40, 0), Step::Send { intended_ns: 40 });
+        assert_eq!(schedule.step(40, 0), Step::End);
+    }
+
+    #[test]
+    fn a_late_request_is_taken_by_any_worker_and_by_one_only() {
+        let (_, mut both) = shares(&replay(vec![10, 20, 30, 40], 9), 2);
+        // Each waits for the requests that are its own as long as nothing is late …
+        assert_eq!(both[0].step(5, 0), Step::Wait { until_ns: 10 });
+        assert_eq!(both[1].step(5, 0), Step::Wait { until_ns: 20 });
+        // … and the one that comes takes whatever is late.
+        assert_eq!(both[1].step(20, 0), Step::Send { intended_ns: 10 });
+        assert_eq!(both[1].step(20, 0), Step::Send { intended_ns: 20 });
+        assert_eq!(both[1].step(20, 0), Step::Wait { until_ns: 40 });
+        assert_eq!(both[0].step(20, 0), Step::Wait { until_ns: 30 });
+        assert_eq!(both[0].step(45, 0), Step::Send { intended_ns: 30 });
+        // Nothing of its own is left: it waits with the other for the last.
+        assert_eq!(both[0].step(35, 0), Step::Wait { until_ns: 40 });
+        assert_eq!(both[1].step(40, 0), Step::Send { intended_ns: 40 });
+        assert_eq!((both[0].step(45, 0), both[1].step(45, 0)), (Step::End, Step::End));
+    }
+
+    #[test]
+    fn the_limit_in_flight_holds_for_all_workers_together() {
+        let (_, mut both) = shares(&replay(vec![1, 2, 3, 4], 2), 2);
+        assert_eq!(both[0].step(9, 0), Step::Send { intended_ns: 1 });
+        assert_eq!(both[0].step(9, 1), Step::Send { intended_ns: 2 });
+        assert_eq!(both[1].step(9, 0), Step::Drop);
+        both[0].finished(0);
+        assert_eq!(both[1].step(9, 0), Step::Send { intended_ns: 4 });
+    }
+
+    #[test]
+    fn a_periodic_load_grows_when_every_slot_of_the_newest_step_was_answered() {
+        let plan = plan::Schedule::Periodic(plan::Periodic { start: 1, end: 5, step: 2, request_period: 2 });
+        let (_, mut all) = shares(&plan, 1);
+        let schedule = &mut all[0];
+        let most = |schedule: &mut Schedule| (0..9).find(|n| !matches!(schedule.step(0, *n), Step::Send { .. }));
+        for (token, expected) in [(0, 1), (0, 3), (0, 3), (1, 3), (1, 3), (1, 3), (2, 3), (2, 5), (3, 5), (3, 5)] {
+            schedule.finished(token);
+            assert_eq!(most(schedule), Some(expected));
+        }
+        schedule.finished(4);
+        schedule.finished(4);
+        assert_eq!(schedule.step(0, 0), Step::End);
     }
 
     #[test]
@@ -229,9 +453,15 @@ mod tests {
     #[test]
     fn shares_of_workers_make_up_the_whole() {
         let arrivals = Arrivals::Poisson { rate: 100.0 };
-        let mut shares: Vec<u64> = (0..3).flat_map(|w| Offsets::share(&arrivals, 1, w, 3).take(10)).collect();
-        shares.sort_unstable();
-        assert_eq!(shares, offsets(&arrivals, 1, 30));
+        let plan = plan::Schedule::Open(plan::Open { arrivals: arrivals.clone(), max_in_flight: 1000 });
+        let (_, mut all) = shares(&plan, 3);
+        let sent: Vec<u64> = (0..30)
+            .map(|n| match all[n * 7 % 3].step(u64::MAX, 0) {
+                Step::Send { intended_ns } => intended_ns,
+                step => panic!("{step:?}"),
+            })
+            .collect();
+        assert_eq!(sent, offsets(&arrivals, 0, 30));
         assert_eq!((0..3).map(|w| part(10, w, 3)).collect::<Vec<_>>(), [3, 3, 4]);
     }
 

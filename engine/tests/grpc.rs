@@ -314,6 +314,8 @@ fn connections_whose_stream_ids_run_out_are_replaced() {
     let target = Target {
         endpoint: server.address.to_string(),
         addresses: vec![server.address],
+        tls: None,
+        compressed: false,
         head: vec![(":method".to_owned(), "POST".to_owned())],
         connections: 1,
         connect_timeout_ns: 2000 * MS,
@@ -322,7 +324,7 @@ fn connections_whose_stream_ids_run_out_are_replaced() {
     let clock = SystemClock::start();
     let mut grpc = Grpc::connect(target, Arc::new(Pool::new([vec![1u8]])), &clock, || true).unwrap();
     let job = Job {
-        schedule: Schedule::Closed { concurrency: 3 },
+        schedule: Schedule::closed(3),
         draw: Draw::new(Order::RoundRobin, 1, 0, 0, 1),
         start: clock.now(),
         slice_ns: 50 * MS,
@@ -336,4 +338,25 @@ fn connections_whose_stream_ids_run_out_are_replaced() {
     let ended = drive(job, &mut grpc, &clock, |closed| slices.push(closed.slice));
     assert_eq!(slices.iter().map(|s| s.ok).sum::<u64>(), 100);
     assert_eq!((ended.unfinished, ended.reconnects), (0, 9), "ten requests fit on each connection");
+}
+
+#[test]
+fn compressed_messages_say_so_in_their_prefix() {
+    let server = Server::start(Script::new(&[], |session, stream| session.answer(stream)).keeping_bodies());
+    let mut plan = plan(server.address, 1, json!({"max_requests": 2}));
+    let _engine::plan::Transport::Grpc(grpc) = &mut plan.transport else { unreachable!() };
+    grpc.encoding = Some(_engine::plan::Encoding::Gzip);
+    assert_eq!(load(&plan, b"zipped".to_vec()).ok, 2);
+    assert!(server.seen.bodies.lock().unwrap().iter().all(|body| body == b"\x01\0\0\0\x06zipped"));
+}
+
+#[test]
+fn several_endpoints_share_the_load_by_weight() {
+    let (one, two) = (Server::instant(), Server::instant());
+    let mut plan = plan(one.address, 8, json!({"max_requests": 4000}));
+    let _engine::plan::Transport::Grpc(grpc) = &mut plan.transport else { unreachable!() };
+    grpc.weight = 3;
+    grpc.others = vec![_engine::plan::Weighted { endpoint: two.address.to_string(), weight: 1 }];
+    assert_eq!(load(&plan, vec![1]).ok, 4000);
+    assert_eq!((one.requests(), two.requests()), (3000, 1000));
 }

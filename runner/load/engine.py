@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from runner.load.plan import LoadPlan
+from runner.errors import LoadError
+from runner.load.plan import ClosedLoop, LoadPlan
 from runner.results.histogram import Histogram
 
 
@@ -55,6 +56,8 @@ class Slice:
     latency: Histogram
     service: Histogram
     send_lag: Histogram
+    items: int = 0
+    """What the successful requests count for together; 0 from an engine that was not told."""
     extra: Extra = field(default_factory=Extra)
 
 
@@ -66,7 +69,7 @@ class LoadResult:
     elapsed_ns: int
     stopped_ns: int
     slices: tuple[Slice, ...]
-    """Every slice, those already shown to `on_slices` included."""
+    """The slices that `on_slices` was not shown; all of them without it, joined with their neighbours in a long run."""
     sent: int
     ok: int
     failed: dict[str, int]
@@ -77,6 +80,26 @@ class LoadResult:
     workers: int
 
 
+@dataclass(frozen=True)
+class Adjust:
+    """An answer of the callback: keep so many requests in flight from now on."""
+
+    concurrency: int
+
+
+OnSlices = Callable[[Sequence[Slice]], bool | Adjust | None]
+"""Called with the newly closed slices; True stops the load."""
+
+
+def checked_concurrency(plan: LoadPlan, wish: Adjust) -> int:
+    """The number that a callback asks for; only a closed loop has one."""
+    if not isinstance(plan.schedule, ClosedLoop):
+        raise LoadError(f"only a closed loop has a concurrency to change, not a load of kind {plan.schedule.kind}")
+    if wish.concurrency < 1:
+        raise LoadError(f"expected a concurrency of at least 1, got {wish.concurrency}")
+    return wish.concurrency
+
+
 class Engine(Protocol):
     """Keeps a load on a service. Contract suite: `tests/contracts/engine.py`."""
 
@@ -84,7 +107,10 @@ class Engine(Protocol):
         self,
         plan: LoadPlan,
         payloads: Sequence[bytes],
-        on_slices: Callable[[Sequence[Slice]], bool | None] | None = None,
+        on_slices: OnSlices | None = None,
     ) -> LoadResult:
-        """Run until the plan ends or `on_slices`, called with the newly closed slices, returns True."""
+        """Run until the plan ends or `on_slices`, called with the newly closed slices, returns True.
+
+        `Adjust` from it changes the concurrency of a closed loop that is running.
+        """
         ...

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from runner.errors import LoadError
-from runner.load.engine import LoadResult, Slice
-from runner.load.plan import Arrivals, ClosedLoop, Constant, Gamma, Intervals, LoadPlan, Poisson, Replay
+from runner.load.engine import Adjust, LoadResult, OnSlices, Slice, checked_concurrency
+from runner.load.plan import Arrivals, Constant, Gamma, Intervals, LoadPlan, OpenLoop, Periodic, Poisson, Replay
+from runner.load.plan import ClosedLoop as Closed
 from runner.results.histogram import Histogram
 
 Draw = Callable[[float, random.Random], float]
 """Seconds of service for a request that a server begins at this many seconds."""
 Verdict = Callable[[float, random.Random], str | None]
 """Failure code of a request sent at this many seconds, or None for success."""
-OnSlices = Callable[[Sequence[Slice]], bool | None]
 
 STARTED_UNIX_NS = 1_700_000_000_000_000_000
 _SECOND = 1_000_000_000
@@ -67,7 +67,7 @@ class FakeEngine:
         """Simulate the plan; as `Engine.run`."""
         if not payloads:
             raise LoadError("the load plan is not valid: payloads: expected at least one")
-        if isinstance(plan.schedule, ClosedLoop) and plan.schedule.concurrency < 1:
+        if isinstance(plan.schedule, Closed) and plan.schedule.concurrency < 1:
             raise LoadError(f"the load plan is not valid: schedule.concurrency: got {plan.schedule.concurrency}")
         return _Run(self, plan, on_slices).result()
 
@@ -88,6 +88,27 @@ def _offsets(arrivals: Arrivals, random_: random.Random) -> Iterator[int]:
     return (int(at * _SECOND) for at in itertools.accumulate(gaps_s))
 
 
+def _most_in_flight(load: Closed | Periodic | OpenLoop) -> int:
+    match load:
+        case Closed(concurrency=limit) | Periodic(start=limit) | OpenLoop(max_in_flight=limit):
+            return limit
+
+
+class _Ramp:
+    """Steps of a periodic load, by the number of outcomes: slots of a simulated queue take turns."""
+
+    def __init__(self, load: Periodic) -> None:
+        self.load, self.outcomes = load, 0
+
+    def limit_after_outcome(self, limit: int) -> int | None:
+        """Requests in flight after one more outcome; None when the last step is over."""
+        self.outcomes += 1
+        if self.outcomes < limit * self.load.request_period:
+            return limit
+        self.outcomes = 0
+        return None if limit >= self.load.end else min(limit + self.load.step, self.load.end)
+
+
 class _Run:
     def __init__(self, engine: FakeEngine, plan: LoadPlan, on_slices: OnSlices | None) -> None:
         self.engine, self.plan, self.on_slices = engine, plan, on_slices
@@ -96,12 +117,14 @@ class _Run:
         self.pending: list[tuple[int, int, int, str | None]] = []
         self.order = itertools.count()
         self.recorder = _Recorder(plan.slice_ns)
+        self.shown = 0
         self.stop_at = plan.max_duration_ns
         self.stopped_ns: int | None = None
         self.dies_ns = None if engine.dies_at_s is None else round(engine.dies_at_s * _SECOND)
         load = plan.schedule
-        self.limit = load.concurrency if isinstance(load, ClosedLoop) else load.max_in_flight
-        self.offsets = None if isinstance(load, ClosedLoop) else _offsets(load.arrivals, self.random)
+        self.limit = _most_in_flight(load)
+        self.ramp = _Ramp(load) if isinstance(load, Periodic) else None
+        self.offsets = _offsets(load.arrivals, self.random) if isinstance(load, OpenLoop) else None
         self.due = None if self.offsets is None else next(self.offsets, None)
 
     def result(self) -> LoadResult:
@@ -120,9 +143,18 @@ class _Run:
         if at == done_at:
             at, _, sent, code = heapq.heappop(self.pending)
             self.recorder.finished(at, at - sent, code)
+            self._climb(at)
         elif self.stopped_ns is None:
             self._send(at)
         return True
+
+    def _climb(self, at: int) -> None:
+        if self.ramp is not None and self.stopped_ns is None:
+            limit = self.ramp.limit_after_outcome(self.limit)
+            if limit is None:
+                self._stop(at)
+            else:
+                self.limit = limit
 
     def _send_at(self) -> int | None:
         if self.stopped_ns is not None:
@@ -140,8 +172,17 @@ class _Run:
 
     def _until(self, now: int) -> None:
         for slice_ in self.recorder.close_until(now):
-            if self.on_slices is not None and self.on_slices([slice_]):
+            answer = self._show(slice_)
+            if isinstance(answer, Adjust):
+                self.limit = checked_concurrency(self.plan, answer)
+            elif answer:
                 self._stop(slice_.end_ns)
+
+    def _show(self, slice_: Slice) -> bool | Adjust | None:
+        if self.on_slices is None:
+            return None
+        self.shown += 1
+        return self.on_slices([slice_])
 
     def _stop(self, at: int) -> None:
         if self.stopped_ns is None:
@@ -186,14 +227,13 @@ class _Run:
         stopped = recorder.now if self.stopped_ns is None else self.stopped_ns
         end = stopped + self.plan.drain_timeout_ns if self.pending else max(recorder.now, stopped)
         for slice_ in recorder.close_until(end):
-            if self.on_slices is not None:
-                self.on_slices([slice_])
+            self._show(slice_)
         recorder.close(end)
         return LoadResult(
             started_unix_ns=STARTED_UNIX_NS,
             elapsed_ns=end,
             stopped_ns=stopped,
-            slices=tuple(recorder.slices),
+            slices=tuple(recorder.slices[self.shown :]),
             sent=recorder.total_sent,
             ok=sum(s.ok for s in recorder.slices),
             failed=dict(sum((Counter(s.failed) for s in recorder.slices), Counter[str]())),

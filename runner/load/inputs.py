@@ -3,90 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import math
-import random
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from runner.errors import ServiceError
-from runner.scenario.schema import DataInput, GeneratedInput
+from runner.load.files import from_directory, from_files, resolve
+from runner.load.generated import generated
+from runner.load.items import Array, Items, Model, Tensor
+from runner.scenario.schema_inputs import DataInput, GeneratedInput
 
-Array = npt.NDArray[np.generic]
+__all__ = ["Array", "Items", "Model", "Tensor", "build_items"]
 
 MAX_ITEM_BYTES = 512 * 2**20
 """Read no more than this of one input's files."""
-
-_SETUP_REFERENCE = re.compile(r"\$\{setup\.([A-Za-z_][\w-]*)\}(?:/(.*))?")
-_GENERATED_TEXT_LENGTH = 16
-
-
-class Tensor(Protocol):
-    """What is needed of a model's input: see `runner.services.base.TensorSpec`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def datatype(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def optional(self) -> bool: ...
-
-
-class Model(Protocol):
-    """What is needed of a model: see `runner.services.base.ModelMetadata`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def max_batch_size(self) -> int: ...
-    @property
-    def inputs(self) -> Sequence[Tensor]: ...
-
-
-@dataclass(frozen=True)
-class Items:
-    """Everything that one input tensor can be, in the order in which items are drawn."""
-
-    tensor: str
-    datatype: str
-    arrays: tuple[Array, ...]
-    """One item each, without a batch dimension."""
-    source: str
-    """Where they came from, for the manifest."""
-    available: int
-    """Items that the source has; more than `arrays` when the byte limit cut them."""
-    shuffle_seed: int | None = None
-    """Deal a fresh permutation each time round; None: in order."""
-
-
-@dataclass(frozen=True)
-class _Range:
-    """Numpy type of a datatype and the half-open range of values that models can be expected to accept."""
-
-    dtype: str
-    low: float
-    high: float
-
-
-_RANGES = {
-    "UINT8": _Range("u1", 0, 256),
-    "INT8": _Range("i1", -128, 128),
-    # Wider integers are mostly indices: small ones are valid in any vocabulary, random bits in none.
-    **{f"UINT{bits}": _Range(f"<u{bits // 8}", 0, 128) for bits in (16, 32, 64)},
-    **{f"INT{bits}": _Range(f"<i{bits // 8}", 0, 128) for bits in (16, 32, 64)},
-    "BOOL": _Range("?", 0, 2),
-    "FP16": _Range("<f2", 0, 1),
-    "FP32": _Range("<f4", 0, 1),
-    "FP64": _Range("<f8", 0, 1),
-    "BF16": _Range("<f4", 0, 1),
-}
 
 
 def build_items(
@@ -94,22 +23,68 @@ def build_items(
     model: Model,
     artifacts: Mapping[str, Path],
     *,
+    data: str | None = None,
     base: Path = Path(),
     max_bytes: int = MAX_ITEM_BYTES,
 ) -> tuple[Items, ...]:
     """Items for every input of the model; those that the scenario does not name are generated at random.
 
-    `artifacts` says where each setup step's output is, for `${setup.step}`; other paths are relative to `base`.
+    `artifacts` says where each setup step's output is, for `${setup.step}`; other paths are relative to `base`. `data`
+    feeds several inputs together.
 
     Raises:
         ServiceError: an input that the model does not have, data that do not fit it, or files that cannot be read.
     """
     _refuse_unknown(inputs, model)
+    together = {} if data is None else _together(resolve(data, artifacts, base, "workload.data"), model)
+    for name in inputs:
+        if name in together:
+            raise ServiceError(
+                f"workload.input.{name}: workload.data holds values of {name}, too", hint="keep one of the two"
+            )
     return tuple(
-        _items(tensor, inputs.get(tensor.name), artifacts, base, max_bytes)
+        together.get(tensor.name) or _items(tensor, inputs.get(tensor.name), artifacts, base, max_bytes)
         for tensor in model.inputs
-        if tensor.name in inputs or not tensor.optional
+        if tensor.name in inputs or tensor.name in together or not tensor.optional
     )
+
+
+def _together(path: Path, model: Model) -> dict[str, Items]:
+    """Items of the inputs that one path feeds together."""
+    if path.is_dir():
+        return from_directory(path, model)
+    if path.suffix.lower() == ".npz":
+        return _from_npz(path, model)
+    if path.suffix.lower() == ".json":
+        from runner.load.json_data import items_from_json
+
+        return items_from_json(path, model)
+    raise ServiceError(
+        f"workload.data: {path} is neither a folder nor a .json or .npz file",
+        hint="give a file for one tensor as `from` under workload.input",
+    )
+
+
+def _from_npz(path: Path, model: Model) -> dict[str, Items]:
+    from runner.load.arrays import items_of, names_in, read_array
+
+    tensors = {tensor.name: tensor for tensor in model.inputs}
+    found: dict[str, Items] = {}
+    for name in names_in(path):
+        if name not in tensors:
+            raise ServiceError(
+                f"workload.data: {path}: model {model.name!r} has no input {name!r}",
+                hint=f"its arrays are named like the inputs: {', '.join(tensors)}",
+            )
+        arrays = items_of(read_array(path, name, tensors[name]), tensors[name], f"workload.data: {path}: {name}")
+        found[name] = Items(name, tensors[name].datatype, tuple(arrays), f"{path} ({name})", len(arrays))
+    if len({len(items.arrays) for items in found.values()}) > 1:
+        counts = ", ".join(f"{name} {len(items.arrays)}" for name, items in found.items())
+        raise ServiceError(
+            f"workload.data: {path}: its arrays hold different numbers of items: {counts}",
+            hint="item n of each array goes into the same request",
+        )
+    return found
 
 
 def _refuse_unknown(inputs: Mapping[str, object], model: Model) -> None:
@@ -133,175 +108,6 @@ def _items(
     max_bytes: int,
 ) -> Items:
     if isinstance(wanted, DataInput):
-        path = resolve(wanted.from_, artifacts, base, tensor.name)
-        return _from_files(tensor, wanted, path, max_bytes)
-    return _generated(tensor, wanted or GeneratedInput(generate="random"))
-
-
-# --- files --------------------------------------------------------------------------------------------------------
-
-
-def resolve(source: str, artifacts: Mapping[str, Path], base: Path, tensor: str) -> Path:
-    """The path that `from` means: an artifact, a path below one, or a path relative to `base`."""
-    reference = _SETUP_REFERENCE.fullmatch(source)
-    if reference is None:
-        path = base / Path(source).expanduser()
-    elif reference[1] in artifacts:
-        path = artifacts[reference[1]] / (reference[2] or "")
-    else:
-        raise ServiceError(
-            f"workload.input.{tensor}.from: setup made no artifact {reference[1]!r}",
-            hint=f"the artifacts are {', '.join(sorted(artifacts)) or 'none'}",
-        )
-    if not path.exists():
-        raise ServiceError(
-            f"workload.input.{tensor}.from: {path} does not exist",
-            hint="run `scenario setup`, or correct the path (relative paths are relative to the scenario file)",
-        )
-    return path
-
-
-def _from_files(tensor: Tensor, wanted: DataInput, path: Path, max_bytes: int) -> Items:
-    files = _files(path, tensor.name)
-    shuffle_seed = wanted.seed if wanted.pick == "shuffle" else None
-    if shuffle_seed is not None:
-        # When the limit cuts, it must not keep just the first names of the alphabet.
-        random.Random(shuffle_seed).shuffle(files)
-    chosen = list(_within(files, max_bytes))
-    return Items(
-        tensor=tensor.name,
-        datatype=tensor.datatype,
-        arrays=tuple(_item(tensor, file) for file in chosen),
-        source=str(path),
-        available=len(files),
-        shuffle_seed=shuffle_seed,
-    )
-
-
-def _files(path: Path, tensor: str) -> list[Path]:
-    """The file itself, or every file below the folder in sorted order, hidden ones left out."""
-    if path.is_file():
-        return [path]
-    found = (entry for entry in path.rglob("*") if entry.is_file())
-    visible = [e for e in found if not any(part.startswith(".") for part in e.relative_to(path).parts)]
-    if not visible:
-        raise ServiceError(f"workload.input.{tensor}.from: {path} holds no files", hint="each file in it is one item")
-    return sorted(visible)
-
-
-def _within(files: Sequence[Path], max_bytes: int) -> Iterator[Path]:
-    """The first files that fit the limit together, at least one."""
-    total = 0
-    for file in files:
-        total += file.stat().st_size
-        if total > max_bytes and file is not files[0]:
-            return
-        yield file
-
-
-def _item(tensor: Tensor, file: Path) -> Array:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ServiceError(
-            f"workload.input.{tensor.name}: cannot read {file}: {error.strerror}",
-            hint="every file of the folder is sent: mend or remove it",
-        ) from error
-    if not data:
-        raise ServiceError(f"workload.input.{tensor.name}: {file} is empty", hint="remove it, or make it anew")
-    if tensor.datatype == "BYTES":
-        return _one_element(tensor, data)
-    return _raw_tensor(tensor, data, file)
-
-
-def _one_element(tensor: Tensor, data: bytes) -> Array:
-    if any(size not in (-1, 1) for size in tensor.shape):
-        raise ServiceError(
-            f"workload.input.{tensor.name}: a file is one element, but the model wants {list(tensor.shape)} per item",
-            hint="use `generate: random`, or a model whose BYTES input holds one element",
-        )
-    array = np.empty(1, dtype=np.object_)
-    array[0] = data
-    return array.reshape((1,) * len(tensor.shape))
-
-
-def _raw_tensor(tensor: Tensor, data: bytes, file: Path) -> Array:
-    """The file's bytes as the tensor itself, little-endian; one open dimension is found from the length."""
-    dtype = np.dtype("<u2") if tensor.datatype == "BF16" else np.dtype(_range(tensor).dtype)
-    fixed = math.prod(size for size in tensor.shape if size != -1) * dtype.itemsize
-    open_dimensions = tensor.shape.count(-1)
-    fits = len(data) == fixed if open_dimensions == 0 else open_dimensions == 1 and len(data) % fixed == 0
-    if not fits:
-        raise ServiceError(
-            f"workload.input.{tensor.name}: {file} has {len(data)} bytes, which do not make one item of "
-            f"{tensor.datatype} {list(tensor.shape)}",
-            hint="each file holds the bytes of one item, little-endian and row-major, without a header",
-        )
-    array = np.frombuffer(data, dtype=dtype).reshape(tensor.shape)
-    if tensor.datatype == "BF16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array
-
-
-# --- generated ----------------------------------------------------------------------------------------------------
-
-
-def _generated(tensor: Tensor, wanted: GeneratedInput) -> Items:
-    shape = _item_shape(tensor, wanted)
-    count = 1 if wanted.generate == "zero" else wanted.count
-    if tensor.datatype == "BYTES":
-        arrays = tuple(_texts(shape, wanted, index) for index in range(count))
-    else:
-        source = np.random.default_rng(wanted.seed)
-        arrays = tuple(_numbers(_range(tensor), shape, wanted, source) for _ in range(count))
-    described = "zeros" if wanted.generate == "zero" else f"random, seed {wanted.seed}"
-    return Items(tensor.name, tensor.datatype, arrays, f"generated ({described})", available=count)
-
-
-def _item_shape(tensor: Tensor, wanted: GeneratedInput) -> tuple[int, ...]:
-    """The shape to generate: the model's own, its open dimensions filled from the scenario."""
-    where = f"workload.input.{tensor.name}"
-    if wanted.shape is None:
-        if -1 not in tensor.shape:
-            return tensor.shape
-        example = [8 if size == -1 else size for size in tensor.shape]
-        raise ServiceError(
-            f"{where}: values cannot be made up while the model leaves the shape open "
-            f"({tensor.datatype} {list(tensor.shape)})",
-            hint=f"write `{tensor.name}: {{generate: {wanted.generate}, shape: {example}}}` under workload.input, "
-            "or give it data with `from`",
-        )
-    declared, given = tensor.shape, wanted.shape
-    if len(given) != len(declared) or any(d not in (-1, g) for d, g in zip(declared, given, strict=True)):
-        raise ServiceError(
-            f"{where}.shape: {list(given)} does not fit the model's {list(declared)}",
-            hint="give one item's shape, without the batch dimension; -1 in the model's shape stands for any size",
-        )
-    return given
-
-
-def _numbers(value_range: _Range, shape: tuple[int, ...], wanted: GeneratedInput, source: np.random.Generator) -> Array:
-    dtype = np.dtype(value_range.dtype)
-    if wanted.generate == "zero":
-        return np.zeros(shape, dtype=dtype)
-    if dtype.kind == "f":
-        return source.random(shape, dtype=np.float32).astype(dtype)
-    return source.integers(int(value_range.low), int(value_range.high), size=shape).astype(dtype)
-
-
-def _texts(shape: tuple[int, ...], wanted: GeneratedInput, index: int) -> Array:
-    source = random.Random(f"{wanted.seed}/{index}")
-    array = np.empty(math.prod(shape), dtype=np.object_)
-    for place in range(array.size):
-        letters = source.choices(b"abcdefghijklmnopqrstuvwxyz", k=_GENERATED_TEXT_LENGTH)
-        array[place] = b"" if wanted.generate == "zero" else bytes(letters)
-    return array.reshape(shape)
-
-
-def _range(tensor: Tensor) -> _Range:
-    if tensor.datatype not in _RANGES:
-        raise ServiceError(
-            f"workload.input.{tensor.name}: values of datatype {tensor.datatype!r} cannot be made",
-            hint=f"the datatypes are {', '.join((*_RANGES, 'BYTES'))}",
-        )
-    return _RANGES[tensor.datatype]
+        path = resolve(wanted.from_, artifacts, base, f"workload.input.{tensor.name}.from")
+        return from_files(tensor, wanted, path, max_bytes)
+    return generated(tensor, wanted or GeneratedInput(generate="random"))

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from runner import _engine
 from runner.errors import LoadError
-from runner.load.engine import Extra, LoadResult, Slice
+from runner.load.engine import Adjust, Extra, LoadResult, OnSlices, Slice, checked_concurrency
+from runner.load.history import History
 from runner.load.plan import LoadPlan
 from runner.load.record_file import RecordFile
 from runner.results.histogram import Histogram
 
-_NO_CONNECTION = "check that the service runs and that the endpoint is its gRPC port"
-OnSlices = Callable[[Sequence[Slice]], bool | None]
+_NO_CONNECTION = "check that the service runs, that the endpoint is its port for this protocol, and workload.tls"
 
 
 class NativeEngine:
     """Sends a real load from native threads; see `docs/engine.md`."""
 
     def run(self, plan: LoadPlan, payloads: Sequence[bytes], on_slices: OnSlices | None = None) -> LoadResult:
-        """Run until the plan ends or `on_slices` returns True.
+        """Run until the plan ends or `on_slices` returns True; `Adjust` from it changes the concurrency.
 
         Raises `LoadError` for a plan that the engine refuses and when no connection can be made at the beginning; what
         happens later is counted, not raised. An exception of `on_slices` stops the load and comes back as itself.
@@ -30,13 +30,16 @@ class NativeEngine:
     def _run(
         self, plan: LoadPlan, payloads: Sequence[bytes], on_slices: OnSlices | None, records: RecordFile
     ) -> LoadResult:
-        seen: list[Slice] = []
+        unseen = History()
 
-        def on_tick(tick: _engine.Tick) -> bool | None:
+        def on_tick(tick: _engine.Tick) -> bool | int | None:
             records.write(slice_.records for slice_ in tick.slices)
             fresh = [_decode(slice_) for slice_ in tick.slices]
-            seen.extend(fresh)
-            return on_slices(fresh) if on_slices is not None else None
+            if on_slices is None:
+                unseen.extend(fresh)
+                return None
+            answer = on_slices(fresh)
+            return checked_concurrency(plan, answer) if isinstance(answer, Adjust) else answer
 
         try:
             expected = _engine.PayloadPool(plan.validate.expected) if plan.validate else None
@@ -48,7 +51,8 @@ class NativeEngine:
         except _engine.EngineError as error:
             raise LoadError(str(error)) from error
         records.write(slice_.records for slice_ in result.slices)
-        return _result(result, seen)
+        unseen.extend(_decode(slice_) for slice_ in result.slices)
+        return _result(result, unseen.slices)
 
 
 def _decode(native: _engine.Slice) -> Slice:
@@ -74,6 +78,7 @@ def _decode(native: _engine.Slice) -> Slice:
         latency=latency,
         service=service,
         send_lag=Histogram.from_pairs(native.send_lag),
+        items=native.items,
         extra=_decode_extra(native),
     )
 
@@ -83,12 +88,12 @@ def _decode_extra(native: _engine.Slice) -> Extra:
     return Extra(**native.extra_counts, histograms=histograms)
 
 
-def _result(native: _engine.LoadResult, seen: list[Slice]) -> LoadResult:
+def _result(native: _engine.LoadResult, slices: Sequence[Slice]) -> LoadResult:
     return LoadResult(
         started_unix_ns=native.started_unix_ns,
         elapsed_ns=native.elapsed_ns,
         stopped_ns=native.stopped_ns,
-        slices=(*seen, *(_decode(slice_) for slice_ in native.slices)),
+        slices=tuple(slices),
         sent=native.sent,
         ok=native.ok,
         failed=native.failed,

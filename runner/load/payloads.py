@@ -6,7 +6,7 @@ import hashlib
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runner.errors import ServiceError
-from runner.load.inputs import Array, Items, Model
+from runner.load.items import Array, Items, Model
+from runner.load.plan import Drawing
 
 MAX_POOL_BYTES = 512 * 2**20
 MAX_MESSAGES = 10_000
@@ -56,6 +57,12 @@ class Payloads:
     """Zeros that fill shorter items up to the longest of their request."""
     cut: str | None = None
     """Why the pool does not hold every item equally often, or None."""
+    drawing: Drawing = field(default_factory=Drawing)
+    """How requests take their message."""
+    shared: str | None = None
+    """The shared memory that the messages refer to, in words."""
+    mix: str | None = None
+    """The kinds of requests in words, where there are several."""
 
     def facts(self) -> dict[str, str]:
         """What the manifest says of them."""
@@ -65,7 +72,8 @@ class Payloads:
             "payload_padding_bytes": str(self.padding_bytes),
             "payload_sha256": self.digest,
         }
-        return facts | ({"payload_cut": self.cut} if self.cut else {})
+        more = {"payload_cut": self.cut, "payload_mix": self.mix, "payload_shared_memory": self.shared}
+        return facts | {key: value for key, value in more.items() if value}
 
 
 def build_payloads(
@@ -85,22 +93,46 @@ def build_payloads(
     Raises:
         ServiceError: the model takes no such batch, or items cannot be stacked.
     """
-    _check_batch(model, batch)
     wanted = requests_for([len(input_items.arrays) for input_items in items], batch)
     messages, padding, reason = list[bytes](), 0, _cut_items(items)
     size = 0
-    for request in islice(_requests(items, batch), min(wanted, max_messages)):
-        tensors = {name: _stack(name, parts, model.max_batch_size > 0) for name, parts in request.items()}
-        message = service.encode(model.name, {name: array for name, (array, _) in tensors.items()})
+    for tensors, added in islice(compose(model, items, batch), max_messages):
+        message = service.encode(model.name, tensors)
         if messages and size + len(message) > max_bytes:
             break
         messages.append(message)
         size += len(message)
-        padding += sum(added for _, added in tensors.values())
+        padding += added
     if len(messages) < wanted:
         limit = f"{max_bytes} bytes" if len(messages) < min(wanted, max_messages) else f"{max_messages} messages"
         reason = f"{len(messages)} of {wanted} requests: the pool is limited to {limit}"
-    return Payloads(tuple(messages), batch, size, _digest(messages), padding, reason)
+    return Payloads(tuple(messages), batch, size, digest_of(messages), padding, reason)
+
+
+def compose(model: Model, items: Sequence[Items], batch: int) -> Iterator[tuple[dict[str, Array], int]]:
+    """The tensors of each request in turn, and how many bytes of padding they hold.
+
+    Raises:
+        ServiceError: as `build_payloads`.
+    """
+    _check_batch(model, batch)
+    wanted = requests_for([len(input_items.arrays) for input_items in items], batch)
+    for request in islice(_requests(items, batch), wanted):
+        tensors = {name: _stack(name, parts, model.max_batch_size > 0) for name, parts in request.items()}
+        yield {name: array for name, (array, _) in tensors.items()}, sum(added for _, added in tensors.values())
+
+
+def joined(pools: Sequence[Payloads]) -> Payloads:
+    """All messages in one pool; `items_per_request` is the first one's."""
+    messages = tuple(message for pool in pools for message in pool.messages)
+    return Payloads(
+        messages,
+        pools[0].items_per_request,
+        sum(pool.nbytes for pool in pools),
+        digest_of(messages),
+        sum(pool.padding_bytes for pool in pools),
+        "; ".join(pool.cut for pool in pools if pool.cut) or None,
+    )
 
 
 def requests_for(counts: Sequence[int], batch: int) -> int:
@@ -161,7 +193,7 @@ def _stack(tensor: str, parts: Sequence[Array], batched: bool) -> tuple[Array, i
     return stacked, stacked.nbytes - sum(part.nbytes for part in parts)
 
 
-def _digest(messages: Sequence[bytes]) -> str:
+def digest_of(messages: Sequence[bytes]) -> str:
     digest = hashlib.sha256()
     for message in messages:
         digest.update(len(message).to_bytes(8, "little"))

@@ -9,8 +9,36 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The client's certificate chain and private key, in PEM."""
+
+    chain: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """Encrypt connections."""
+
+    roots: str = ""
+    """PEM certificates to believe in; needed unless nothing is verified."""
+    verify: bool = True
+    server_name: str | None = None
+    """Whom the server's certificate must be for, if not for the endpoint's host."""
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """One more endpoint, and how many requests it gets in each round."""
+
+    endpoint: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class GrpcUnary:
-    """Unary calls of one gRPC method over cleartext HTTP/2."""
+    """Unary calls of one gRPC method over HTTP/2."""
 
     endpoint: str
     """host:port."""
@@ -18,10 +46,34 @@ class GrpcUnary:
     """/package.Service/Method."""
     metadata: tuple[tuple[str, str], ...] = ()
     connections: int = 1
-    """Connections of each worker; streams are spread over them evenly."""
+    """Connections of each worker to each endpoint; streams are spread over them evenly."""
     streaming: bool = False
     """One long-lived bidirectional call for each request in flight; the final-response marker ends a request."""
+    tls: Tls | None = None
+    encoding: Literal["gzip", "deflate"] | None = None
+    """How the payloads are compressed."""
+    weight: int = 1
+    others: tuple[Weighted, ...] = ()
+    """Further endpoints that share the load."""
     kind: Literal["grpc"] = "grpc"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Http:
+    """Requests over HTTP/1.1; a payload is the remaining headers, an empty line, and the body."""
+
+    endpoint: str
+    """host:port."""
+    path: str
+    method: str = "POST"
+    headers: tuple[tuple[str, str], ...] = ()
+    connections: int = 0
+    """Most connections of each worker to each endpoint; 0: one for each request in flight."""
+    tls: Tls | None = None
+    weight: int = 1
+    others: tuple[Weighted, ...] = ()
+    """Further endpoints that share the load."""
+    kind: Literal["http"] = "http"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +89,18 @@ class ClosedLoop:
 
     concurrency: int
     kind: Literal["closed"] = "closed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Periodic:
+    """A closed loop that grows: `step` more requests in flight once each slot of the newest step has been answered
+    `request_period` times. Ends when that holds for the last step."""
+
+    start: int
+    end: int
+    step: int = 1
+    request_period: int = 10
+    kind: Literal["periodic"] = "periodic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +148,9 @@ class Replay:
     kind: Literal["replay"] = "replay"
 
 
+Order = Literal["round_robin", "shuffle", "weighted", "per_slot"]
+
+
 Arrivals = Constant | Poisson | Gamma | Intervals | Replay
 
 
@@ -95,6 +162,23 @@ class OpenLoop:
     max_in_flight: int = 10_000
     """Requests that are due while so many are in flight are not sent but counted as dropped."""
     kind: Literal["open"] = "open"
+
+
+Schedule = ClosedLoop | Periodic | OpenLoop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How requests take their payloads from the pool; fields as in `LoadPlan`."""
+
+    order: Order = "round_robin"
+    payload_items: tuple[int, ...] = ()
+    payload_weights: tuple[float, ...] = ()
+    slots: int = 0
+
+    def applied(self, plan: LoadPlan) -> LoadPlan:
+        """The same load with this drawing."""
+        return dataclasses.replace(plan, **{each.name: getattr(self, each.name) for each in dataclasses.fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +232,17 @@ class Validate:
 class LoadPlan:
     """What to send, when, and when to stop. The engine refuses nonsense with the path of the field."""
 
-    transport: GrpcUnary | NullTransport
-    schedule: ClosedLoop | OpenLoop
-    order: Literal["round_robin", "shuffle"] = "round_robin"
-    """How requests draw from the payload pool; `shuffle` deals a fresh permutation of the pool each time round."""
+    transport: GrpcUnary | Http | NullTransport
+    schedule: Schedule
+    order: Order = "round_robin"
+    """How requests draw from the payload pool; `shuffle` deals a fresh permutation of the pool each time round,
+    `weighted` draws at random by `payload_weights`, and with `per_slot` a request in slot i takes those of block i."""
+    payload_items: tuple[int, ...] = ()
+    """Of each payload, what a request with it counts for; empty: `Slice.items` stays 0."""
+    payload_weights: tuple[float, ...] = ()
+    """Of each payload, for `weighted`."""
+    slots: int = 0
+    """Equal blocks of the pool, for `per_slot`; at least as many as requests can be in flight."""
     seed: int = 0
     max_requests: int | None = None
     """Stop sending after this many requests."""

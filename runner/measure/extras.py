@@ -7,25 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from runner.load.engine import Slice
-from runner.load.plan import Argmax, Exact, GrpcUnary, Sequences, Tolerance, Validate
+from runner.load.plan import Argmax, Exact, Sequences, Tolerance, Validate
+from runner.measure.loads import is_open, most_in_flight
 from runner.measure.series import Window
 from runner.results.histogram import Histogram
 from runner.results.records import Distribution, SequenceSummary, StreamSummary, TimeSplit
 from runner.scenario.schema import Load, Workload
 from runner.scenario.schema import Validate as ValidateSettings
-from runner.services.base import Endpoint, Service
+from runner.services.base import Service
 
-SEQUENCES_WITHOUT_CONCURRENCY = 4
+OPEN_LOOP_SEQUENCES = 4
+"""Where neither the scenario nor the load says how many."""
 HISTOGRAMS = ("sequence_latency", "first_response", "inter_response", "last_response", "responses_per_request")
 
 
 # --- what is asked ------------------------------------------------------------------------------------------------
-
-
-def transport_of(workload: Workload, endpoint: Endpoint, service: Service) -> GrpcUnary:
-    """How requests reach the server."""
-    method = service.grpc_stream_method if workload.streaming else service.grpc_method
-    return GrpcUnary(endpoint=endpoint.grpc, method=method, streaming=workload.streaming)
 
 
 def plan_extras(
@@ -48,7 +44,7 @@ def sequences_of(workload: Workload, load: Load) -> Sequences | None:
     asked = workload.sequences
     if asked is None:
         return None
-    count = asked.count or getattr(load, "concurrency", None) or SEQUENCES_WITHOUT_CONCURRENCY
+    count = asked.count or (min(most_in_flight(load), OPEN_LOOP_SEQUENCES) if is_open(load) else most_in_flight(load))
     return Sequences(
         count=count,
         length=asked.length,

@@ -121,7 +121,8 @@ RULES: dict[str, Rule] = {
         Rule(
             "not_delivered",
             "invalidates",
-            "open loop: sends differ from the asked rate by more than max(0.5 %, 3/√n)",
+            "open loop: sends differ from the asked rate by more than max(0.5 %, 3/√n), or some were dropped; informs "
+            "up to 0.1 % dropped",
             "{value:.4g} requests/s were sent where {limit:.4g} were asked for; the client or the connection is too "
             "slow for this rate",
         ),

@@ -48,16 +48,19 @@ def half_width(estimate: Estimate) -> float:
     return max(estimate.high - estimate.value, estimate.value - estimate.low) / abs(estimate.value)
 
 
-def throughput(series: Series, window_s: float, confidence: float) -> BatchMeans:
+def throughput(series: Series, window_s: float, confidence: float, work: Ints | None = None) -> BatchMeans:
     """Completions per second with an interval from batch means of *progress*.
 
     A batch that is credited only with the requests that happen to end in it jumps by whole requests. So a request
     that crosses a batch edge counts on both sides in proportion to the time it spent there: with A(t) the summed age
     of the requests in flight, progress = completions + (A(end) - A(start)) / R, and A(end) - A(start) is the in-flight
     integral minus the summed latencies. The value itself stays completions / window; the interval covers both.
+
+    `work` counts something else than completions, for example items of requests that hold different numbers of them.
     """
-    value = series.completions / window_s if window_s > 0 else 0.0
-    progress = _progress(series)
+    done = series.ok if work is None else work
+    value = float(done.sum()) / window_s if window_s > 0 else 0.0
+    progress = _progress(series, done)
 
     def deviations(parts: Ints, count: int) -> Floats:
         width_s = series.totals((series.end_ns - series.start_ns) / 1e9, parts, count)
@@ -72,10 +75,12 @@ def throughput(series: Series, window_s: float, confidence: float) -> BatchMeans
     return BatchMeans(Estimate(value, max(low, 0.0), high), batches, lag1)
 
 
-def _progress(series: Series) -> Floats:
+def _progress(series: Series, done: Ints) -> Floats:
     if not series.completions:
-        return series.ok.astype(np.float64)
-    return np.asarray(series.ok + (series.in_flight_ns - series.latency_sum_ns) / series.mean_ns, np.float64)
+        return done.astype(np.float64)
+    each = float(done.sum()) / series.completions
+    begun = (series.in_flight_ns - series.latency_sum_ns) / series.mean_ns
+    return np.asarray(done + each * begun, np.float64)
 
 
 def mean_latency(series: Series, confidence: float) -> BatchMeans:

@@ -32,6 +32,8 @@ class Evidence:
     counts: Counts
     settings: MeasureSettings
     batch: int
+    items: int | None = None
+    """Inferences of all successes, where requests hold different numbers of them."""
     steady: bool = True
     """The warm-up rule's verdict."""
     warmup_per_slot: float = math.inf
@@ -45,7 +47,11 @@ class Evidence:
     ceiling_per_s: float | None = None
     """Requests per second that the engine reaches with a transport that answers at once."""
     asked_per_s: float | None = None
-    """Rate that an open loop should offer; None in a closed loop."""
+    """Rate that an open loop should offer; None in a closed loop and for a replay."""
+    is_open: bool = False
+    """Requests leave at their times: late ones and dropped ones can be told."""
+    stationary: bool = True
+    """The load is the same all the time, so that a drift in the window means something."""
     extra: Sequence[Flag] = ()
     """Flags raised by whoever collects other evidence."""
 
@@ -66,7 +72,7 @@ def _steadiness(e: Evidence) -> Iterator[Flag]:
     summary, drift = e.findings.summary, e.findings.drift
     if not e.steady:
         yield make_flag("unsteady", None, None, warmup=summary.warmup_s, window=summary.window_s)
-    if drift.found:
+    if drift.found and e.stationary:
         yield make_flag(drift.shape, drift.change, DRIFT_LIMIT, what=drift.what)
     if e.warmup_per_slot < 1:
         yield make_flag("cold", e.warmup_per_slot, 1.0)
@@ -155,6 +161,11 @@ def _server_counts(e: Evidence, called: ModelStatistics) -> Iterator[Flag]:
         words = f"{called.success_count} successes and {called.failure_count} failures where the client counted "
         words += f"{counts.ok} successes of {counts.sent} sent"
         yield make_flag("mismatch_server_count", float(seen), float(counts.sent), what=words)
+    elif e.items is not None:
+        # Which of the failed and unanswered requests the server ran is not known, and they differ in size.
+        if called.success_count == counts.ok and called.inference_count != e.items and not called.cache_hit_count:
+            words = f"{called.inference_count} inferences where the client counted {e.items}"
+            yield make_flag("mismatch_server_count", float(called.inference_count), float(e.items), what=words)
     elif not called.cache_hit_count and called.inference_count != called.success_count * e.batch:
         words = f"{called.inference_count} inferences in {called.success_count} requests of batch {e.batch}"
         expected = float(called.success_count * e.batch)
@@ -175,7 +186,7 @@ def _client(e: Evidence) -> Iterator[Flag]:
         ratio = e.ceiling_per_s / summary.requests_per_s.value
         words = f"the engine alone reaches only {ratio:.2g} times this rate on this machine"
         yield make_flag("client_limited", ratio, CEILING_RATIO, what=words)
-    elif e.asked_per_s is not None:
+    elif e.is_open or e.asked_per_s is not None:
         yield from _late_sends(e)
 
 
@@ -188,15 +199,30 @@ def _late_sends(e: Evidence) -> Iterator[Flag]:
 
 
 def _open_loop(e: Evidence) -> Iterator[Flag]:
+    yield from _dropped(e)
     if e.asked_per_s is None:
         return
     sent = e.findings.offered_per_s
-    tolerance = max(0.005, 3 / math.sqrt(max(sent * e.findings.summary.window_s, 1)))
-    if abs(sent - e.asked_per_s) > tolerance * e.asked_per_s:
+    if not e.counts.dropped and abs(sent - e.asked_per_s) > _rate_tolerance(e) * e.asked_per_s:
         yield make_flag("not_delivered", sent, e.asked_per_s)
     change = e.findings.in_flight_change
-    if change.found and change.change > 0:
+    if change.found and change.change > 0 and e.stationary:
         yield make_flag("saturated", change.change, DRIFT_LIMIT)
+
+
+def _rate_tolerance(e: Evidence) -> float:
+    return max(0.005, 3 / math.sqrt(max(e.findings.offered_per_s * e.findings.summary.window_s, 1)))
+
+
+def _dropped(e: Evidence) -> Iterator[Flag]:
+    """A request that was never sent has no latency: a few of them flatter the tail, many of them the mean."""
+    dropped, due = e.counts.dropped, e.counts.dropped + e.counts.sent
+    if not dropped:
+        return
+    mild: Consequence = "informs" if dropped <= 0.001 * due else "invalidates"
+    words = f"{dropped} of {due} requests were dropped because load.max_in_flight others were waiting for answers; "
+    words = words[:1].upper() + words[1:] + "lower the rate, or raise load.max_in_flight."
+    yield Flag("not_delivered", dropped / due, 0.001, mild, words)
 
 
 _CHECKS = (_steadiness, _precision, _failures, _littles_law, _server, _client, _open_loop)

@@ -40,6 +40,7 @@ class Series:
     ok: Ints
     failed: Ints
     sent: Ints
+    dropped: Ints
     in_flight: Ints
     """Requests in flight at the end of the slice."""
     in_flight_ns: Ints
@@ -47,6 +48,8 @@ class Series:
     latency_max_ns: Ints
     cpu_ns: Ints
     stall_max_ns: Ints
+    items: Ints
+    """What the successes count for; all 0 when the engine was not told."""
     cell_slice: Ints
     """Slice of each row of the latency table."""
     cell_bucket: Ints
@@ -150,12 +153,14 @@ _COLUMNS = (
     "end_ns",
     "ok",
     "sent",
+    "dropped",
     "in_flight",
     "in_flight_ns",
     "latency_sum_ns",
     "latency_max_ns",
     "cpu_ns",
     "stall_max_ns",
+    "items",
 )
 
 

@@ -36,9 +36,16 @@ class MeasureSettings:
     """Percent; which ones are reported."""
     requests: int | None = None
     """Measure exactly so many requests, from the first send to the last answer, instead of the stop rule."""
+    whole: bool = False
+    """The load ends by itself: measure all of it, from the first send to the last answer."""
     max_error_rate: float = 0.05
     drain_s: float = 10.0
     seed: int = 0
+
+    @property
+    def measures_all(self) -> bool:
+        """No warm-up and no stop rule: from the first send to the last answer."""
+        return self.whole or self.requests is not None
 
     @property
     def stop_confidence(self) -> float:

@@ -45,6 +45,7 @@ def summarise(
     settings: MeasureSettings,
     steady: bool = True,
     stop_reason: str = "",
+    is_open: bool = False,
 ) -> Findings:
     """Every number of the window; `steady` is the warm-up's verdict, drift is added here.
 
@@ -69,7 +70,7 @@ def summarise(
         completions=series.completions,
         failures=failures,
         requests_per_s=rate.estimate,
-        inferences_per_s=_scaled(rate.estimate, batch),
+        inferences_per_s=_inferences(series, window, rate.estimate, batch, settings),
         latency_mean_ms=mean.estimate,
         latency_max_ms=float(series.latency_max_ns.max()) / 1e6,
         percentiles=percentiles,
@@ -84,6 +85,7 @@ def summarise(
         time_split=time_split(slices, window),
         sequences=sequence_summary(slices, window, histograms),
         stream=stream_summary(slices, window, histograms),
+        offered_per_s=_offered_per_s(series, window) if is_open else None,
     )
     return Findings(
         summary=summary,
@@ -98,6 +100,11 @@ def summarise(
     )
 
 
+def _offered_per_s(series: Series, window: Window) -> float:
+    """Requests that were due, those dropped included, per second."""
+    return float((series.sent + series.dropped).sum()) / window.seconds
+
+
 def littles_law_error(in_flight: float, per_s: float, mean_s: float) -> float:
     """|N - X R| / N: the requests in flight, counted, against what rate and latency imply."""
     return abs(in_flight - per_s * mean_s) / in_flight if in_flight > 0 else 0.0
@@ -106,6 +113,14 @@ def littles_law_error(in_flight: float, per_s: float, mean_s: float) -> float:
 def _histograms(slices: Sequence[Slice], window: Window) -> dict[str, Histogram]:
     inside = [s for s in slices if window.start_ns < s.end_ns <= window.end_ns]
     return {name: Histogram.merged(getattr(s, name) for s in inside) for name in ("latency", "service", "send_lag")}
+
+
+def _inferences(series: Series, window: Window, requests: Estimate, batch: int, settings: MeasureSettings) -> Estimate:
+    """Items per second, counted one by one where requests hold different numbers of them."""
+    items = int(series.items.sum())
+    if items in (0, series.completions * batch):
+        return _scaled(requests, batch)
+    return throughput(series, window.seconds, settings.confidence, series.items).estimate
 
 
 def _scaled(estimate: Estimate, factor: int) -> Estimate:

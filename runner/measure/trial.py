@@ -11,22 +11,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from runner.errors import LoadError, RunnerError, ServiceError
+from runner.errors import LoadError, RunnerError, ServiceError, UsageError
 from runner.load.engine import Engine, LoadResult, Slice
-from runner.load.plan import ClosedLoop, LoadPlan
-from runner.measure.extras import plan_extras, transport_of
+from runner.load.plan import Drawing, LoadPlan
+from runner.measure.extras import plan_extras
 from runner.measure.judge import Evidence, judge, state_of
+from runner.measure.loads import (
+    asked_per_s,
+    ends_by_itself,
+    is_open,
+    schedule_facts,
+    schedule_of,
+    seed_of,
+    settings_for,
+    slots_of,
+)
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, summarise
+from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
 from runner.results.records import Counts, ModelStatistics, Trial
 from runner.results.stages import difference, went_backwards
 from runner.scenario.case import Case
 from runner.services.base import Endpoint, Service
 
-Order = Literal["round_robin", "shuffle"]
 SAFETY_S = 5.0
 """The engine's own limit lies so far behind the deadline of the stop rule."""
 FIXED_COUNT_SLICE_NS = 20_000_000
@@ -56,7 +66,7 @@ def measure_case(
     endpoint: Endpoint,
     service: Service,
     models: Sequence[str],
-    order: Order = "round_robin",
+    drawing: Drawing = Drawing(),  # noqa: B008  # frozen
     labels: Mapping[str, str] | None = None,
     server_check: Callable[[], None] = lambda: None,
     settings: MeasureSettings | None = None,
@@ -68,14 +78,14 @@ def measure_case(
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
     target = Target(engine=engine, endpoint=endpoint, service=service, models=tuple(models), server_check=server_check)
-    settings = settings or resolve(case.scenario.measure)
+    settings = settings_for(settings or resolve(case.scenario.measure), case.scenario.load)
     blank = _blank(case, labels or {})
     began = time.monotonic()
     try:
         scenario = case.scenario
         extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
-        trial = _measured(case, blank, target, payloads, order, settings, on_progress, ceiling_per_s, extras)
-    except (ServiceError, LoadError) as error:
+        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras)
+    except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
 
@@ -106,16 +116,17 @@ def _measured(
     blank: Trial,
     target: Target,
     payloads: Sequence[bytes],
-    order: Order,
+    drawing: Drawing,
     settings: MeasureSettings,
     on_progress: OnProgress | None,
     ceiling_per_s: float | None,
     extras: Mapping[str, Any],
 ) -> Trial:
-    plan = replace(load_plan(case, target, order, settings), **extras)
-    watch = Watch(settings, case.scenario.load.concurrency, blank.batch, target.server_check, on_progress)
+    plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
+    blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
+    watch = Watch(settings, slots_of(case.scenario.load), blank.batch, target.server_check, on_progress)
     before = target.service.statistics(target.models)
-    result = target.engine.run(plan, payloads, watch)
+    result = watch.whole(target.engine.run(plan, payloads, watch))
     recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
     try:
         if watch.death is not None:
@@ -126,7 +137,7 @@ def _measured(
     except ServiceError as error:
         return replace(recorded, failure=failure_text(error))
     cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
-    return _judged(replace(recorded, server=delta), watch, result, settings, cache_declared, ceiling_per_s)
+    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s)
 
 
 def _judged(
@@ -134,11 +145,12 @@ def _judged(
     watch: Watch,
     result: LoadResult,
     settings: MeasureSettings,
+    case: Case,
     cache_declared: bool,
     ceiling_per_s: float | None,
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
-    counts = counts_of(result)
+    counts, load = counts_of(result), case.scenario.load
     window = watch.window(result)
     slices = closed_slices(result, settings)
     if not any(s.ok for s in slices if window.start_ns < s.end_ns <= window.end_ns):
@@ -151,6 +163,7 @@ def _judged(
         settings=settings,
         steady=watch.warmup.steady,
         stop_reason=watch.reason,
+        is_open=is_open(load),
     )
     evidence = Evidence(
         findings=findings,
@@ -164,6 +177,10 @@ def _judged(
         restarted=went_backwards(recorded.server),
         cache_declared=cache_declared,
         ceiling_per_s=ceiling_per_s,
+        items=_items(result),
+        asked_per_s=asked_per_s(load),
+        is_open=is_open(load),
+        stationary=not ends_by_itself(load),
     )
     flags = judge(evidence)
     return replace(
@@ -171,17 +188,24 @@ def _judged(
     )
 
 
-def load_plan(case: Case, target: Target, order: Order, settings: MeasureSettings) -> LoadPlan:
+def _items(result: LoadResult) -> int | None:
+    """What all successes count for, where the engine was told."""
+    return sum(s.items for s in result.slices) or None
+
+
+def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan:
     """The engine's orders for one case."""
-    deadline_s = settings.deadline_s + (0.0 if settings.requests is not None else SAFETY_S)
+    deadline_s = settings.deadline_s + (0.0 if settings.measures_all else SAFETY_S)
+    workload = case.scenario.workload
+    reach = target.service.stream_route if workload.streaming else target.service.route
+    route = reach(workload.model, target.endpoint)
     return LoadPlan(
-        transport=transport_of(case.scenario.workload, target.endpoint, target.service),
-        schedule=ClosedLoop(concurrency=case.scenario.load.concurrency),
-        order=order,
-        seed=settings.seed,
+        transport=transport(route, streaming=workload.streaming),
+        schedule=schedule_of(case.scenario.load),
+        seed=seed_of(case.scenario.load, settings),
         max_requests=settings.requests,
         max_duration_ns=int(deadline_s * 1e9),
-        slice_ns=FIXED_COUNT_SLICE_NS if settings.requests is not None else LoadPlan.slice_ns,
+        slice_ns=FIXED_COUNT_SLICE_NS if settings.measures_all else LoadPlan.slice_ns,
         request_timeout_ns=int(case.scenario.workload.timeout * 1e9),
         drain_timeout_ns=int(settings.drain_s * 1e9),
     )
@@ -194,8 +218,8 @@ def counts_of(result: LoadResult) -> Counts:
 
 
 def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Slice]:
-    """Every slice; for a fixed number of requests the last one ends with the last answer."""
-    if settings.requests is None or not result.slices:
+    """Every slice; where everything is measured the last one ends with the last answer."""
+    if not settings.measures_all or not result.slices:
         return result.slices
     last = result.slices[-1]
     if last.start_ns < result.elapsed_ns < last.end_ns:

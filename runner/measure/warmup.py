@@ -80,7 +80,7 @@ def _differ(first: Floats, rest: Floats) -> bool:
 def find_warmup(series: Series, settings: MeasureSettings, slots: int) -> Warmup:
     """Drop by the floors, then by the later MSER-5 cut of completions and median latency, up to `max_fraction`."""
     floor_ns = floor(series, settings, slots)
-    if not len(series) or settings.requests is not None:
+    if not len(series) or settings.measures_all:
         return Warmup(floor_ns, True, _per_slot(series, floor_ns, slots))
     cut_ns, at_edge = _mser_cut(series)
     begin, end = int(series.start_ns[0]), int(series.end_ns[-1])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from runner.errors import ServiceError
 from runner.load.engine import LoadResult, Slice
+from runner.load.history import History
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.stopping import StopReason, decide, first_look_ns, too_many_errors
@@ -54,7 +56,11 @@ class Watch:
     ) -> None:
         self.settings, self.slots, self.batch = settings, slots, batch
         self.server_check, self.on_progress = server_check, on_progress
-        self.slices: list[Slice] = []
+        self.history = History()
+        self.later: list[Slice] = []
+        """Closed after the decision to stop: joining them to earlier ones would move the window's edges."""
+        self.recent: deque[Slice] = deque(maxlen=RECENT_SLICES)
+        self._stopped = False
         self.ok = self.failed = 0
         self.reason: StopReason = "plan ended"
         self.aborted: str | None = None
@@ -69,7 +75,11 @@ class Watch:
     def __call__(self, slices: Sequence[Slice]) -> bool:
         if not slices:
             return False
-        self.slices.extend(slices)
+        if self._stopped:
+            self.later.extend(slices)
+        else:
+            self.history.extend(slices)
+        self.recent.extend(slices)
         self.ok += sum(s.ok for s in slices)
         newly_failed = sum(sum(s.failed.values()) for s in slices)
         self.failed += newly_failed
@@ -79,7 +89,12 @@ class Watch:
             if self._server_is_gone():
                 return True
         self._show(now_ns)
-        return self._stop(now_ns)
+        self._stopped = self._stop(now_ns) or self._stopped
+        return self._stopped
+
+    def whole(self, result: LoadResult) -> LoadResult:
+        """The result with every slice of the run."""
+        return replace(result, slices=(*self.history.slices, *self.later, *result.slices))
 
     def _server_is_gone(self) -> bool:
         # Kept instead of raised: an exception would end the load without its counts and first messages.
@@ -93,7 +108,7 @@ class Watch:
         """What was measured: the stop rule's window, or everything for a fixed number of requests."""
         if self._window is not None:
             return self._window
-        if self.settings.requests is not None:
+        if self.settings.measures_all:
             return self._everything(result)
         sent = Series.of([s for s in result.slices if s.end_ns <= result.stopped_ns] or result.slices)
         self.warmup = find_warmup(sent, self.settings, self.slots)
@@ -102,12 +117,13 @@ class Watch:
 
     def _everything(self, result: LoadResult) -> Window:
         """First send to last answer; with unanswered requests the end of the last slice that holds an outcome."""
-        short = result.sent < (self.settings.requests or 0)
+        short = result.sent + result.dropped < (self.settings.requests or 0)
         if short and self.aborted is None:
             took_s = result.stopped_ns / 1e9
             self.aborted = f"{result.sent} of {self.settings.requests} requests were sent in {took_s:.3g} s"
         if not self.aborted:
-            self.reason = "all requests answered"
+            at_cap = self.settings.requests is None and result.stopped_ns >= int(self.settings.deadline_s * 1e9)
+            self.reason = "time cap" if at_cap else "all requests answered"
         answered = [s.end_ns for s in result.slices if s.ok or s.failed]
         last_ns = answered[-1] if answered else result.elapsed_ns
         return Window(0, min(last_ns, result.elapsed_ns))
@@ -122,14 +138,16 @@ class Watch:
         return Window(start_ns, end_ns)
 
     def _stop(self, now_ns: int) -> bool:
+        if self._stopped:
+            return True
         if too_many_errors(self.ok, self.failed, self.settings):
             self.reason = "too many errors"
             share, limit = self.failed / (self.ok + self.failed), self.settings.max_error_rate
             self.aborted = f"{share:.1%} of the requests failed (measure.max_error_rate {limit:.1%})"
             return True
-        if self.settings.requests is not None or now_ns < self._next_look_ns:
+        if self.settings.measures_all or now_ns < self._next_look_ns:
             return False
-        decision = decide(Series.of(self.slices), self.settings, self.slots)
+        decision = decide(Series.of(self.history.slices), self.settings, self.slots)
         self.warmup, self._next_look_ns = decision.warmup, decision.next_look_ns
         if decision.stop and decision.reason is not None:
             self.reason, self._window = decision.reason, decision.window
@@ -139,9 +157,10 @@ class Watch:
         if self.on_progress is None or now_ns < self._next_progress_ns:
             return
         self._next_progress_ns = now_ns + PROGRESS_EVERY_NS
-        recent = self.slices[-RECENT_SLICES:]
+        recent = self.recent
         seconds = (recent[-1].end_ns - recent[0].start_ns) / 1e9
         rate = sum(s.ok for s in recent) / seconds if seconds > 0 else 0.0
+        items = sum(s.items or s.ok * self.batch for s in recent) / seconds if seconds > 0 else 0.0
         latency = Histogram.merged(s.latency for s in recent)
         warm_ns = int(self.settings.warmup_min_s * 1e9)
         self.on_progress(
@@ -153,7 +172,7 @@ class Watch:
                 failed=self.failed,
                 in_flight=recent[-1].in_flight,
                 requests_per_s=rate,
-                inferences_per_s=rate * self.batch,
+                inferences_per_s=items,
                 p50_ms=latency.quantile(0.5) / 1e6 if latency.count else 0.0,
             )
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PERCENTILES = (50.0, 95.0, 99.0)
 ABSENT = "-"
-_HAVE_COLUMNS = {"workload.batch", "load.concurrency"}
+_HAVE_COLUMNS = {"workload.batch", "load.concurrency", "load.rate"}
 _STATE_STYLE = {"invalid": "yellow", "failed": "red", "interrupted": "red", "skipped": "dim", "missing": "dim"}
 
 
@@ -139,8 +139,26 @@ def _places(run: Run) -> list[Column]:
     return [
         *((address.rsplit(".", 1)[-1], _parameter(address)) for address in _varied(run)),
         ("batch", lambda point: str(point.case.batch)),
-        ("conc.", lambda point: _plain(point.case.load.get("concurrency"))),
+        *_load_columns(run),
     ]
+
+
+def _load_columns(run: Run) -> list[Column]:
+    """Requests in flight for closed loops, the asked rate for open ones; both where a run has both."""
+    loads = [case.load for case in run.cases]
+    columns: list[Column] = []
+    if not loads or any("rate" not in load for load in loads):
+        columns.append(("conc.", lambda point: _in_flight(point.case.load)))
+    if any("rate" in load for load in loads):
+        columns.append(("rate", lambda point: _plain(point.case.load.get("rate"))))
+    return columns
+
+
+def _in_flight(load: dict[str, Any]) -> str:
+    """`16`, or `1-8` where it grows."""
+    if load.get("kind") == "periodic":
+        return f"{load['start']}-{load['end']}"
+    return _plain(load.get("concurrency"))
 
 
 def _parameter(address: str) -> Callable[[Point], str]:

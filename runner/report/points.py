@@ -25,6 +25,7 @@ from runner.results.metrics import (
     percentile,
 )
 from runner.results.run import Point, Run
+from runner.units import parse_rate
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Column:
     cell: Callable[[Point], Cell]
 
 
+def _rate(point: Point) -> float | None:
+    written = point.case.load.get("rate")
+    return None if written is None else parse_rate(written)
+
+
 IDENTITY: tuple[Column, ...] = (
     Column("case_id", "", "name of the point: readable parameters, then a hash over all", lambda p: p.case.case_id),
     Column("state", "", "ok, invalid, failed, interrupted, skipped or missing", lambda p: p.state),
@@ -46,6 +52,7 @@ IDENTITY: tuple[Column, ...] = (
     Column("batch", "inferences", "inferences per request", lambda p: p.case.batch),
     Column("load", "", "kind of load, see the scenario reference", lambda p: p.case.load.get("kind")),
     Column("concurrency", "requests", "requests kept in flight", lambda p: p.case.load.get("concurrency")),
+    Column("rate", "1/s", "rate that an open loop asks for, as in the scenario", _rate),
 )
 """Before the parameters, which are columns named by their addresses."""
 

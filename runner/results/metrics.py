@@ -81,8 +81,11 @@ WINDOW: tuple[Metric, ...] = (
 )
 
 THROUGHPUT: tuple[Metric, ...] = (
+    _window("offered_per_s", "1/s", "open loop: requests due in the window, dropped ones included / window_s"),
     _window("requests_per_s", "1/s", "completions / window_s; interval by batch means", "max", interval=True),
-    _window("inferences_per_s", "1/s", "requests_per_s * batch", "max", interval=True),
+    _window(
+        "inferences_per_s", "1/s", "requests_per_s * batch; of a mix the items of each answer", "max", interval=True
+    ),
 )
 
 _MEAN = "mean of (last byte received - intended send) over completions; interval by batch means"

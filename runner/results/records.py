@@ -141,6 +141,8 @@ class Summary:
     time_split: TimeSplit | None = None
     sequences: SequenceSummary | None = None
     stream: StreamSummary | None = None
+    offered_per_s: float | None = None
+    """Open loop: requests that were due in the window, per second, those that were dropped included."""
 
 
 @dataclass(frozen=True)

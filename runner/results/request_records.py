@@ -55,6 +55,7 @@ _ENGINE = {
     35: "connection_lost",
     36: "protocol_error",
     37: "wrong_output",
+    38: "tls_failed",
     40: "unfinished",
 }
 

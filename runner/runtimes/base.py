@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from runner.services.base import Endpoint
+from runner.services.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class ServerSpec:
     """Where the server's output goes; appended to."""
     flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     ready_timeout_s: float = 120.0
+    tls: Tls | None = None
+    """How to ask for readiness where the server speaks TLS."""
 
 
 class RunningServer(Protocol):

@@ -154,7 +154,7 @@ class EmbeddedServer:
         # Imported here: gRPC takes a third of a second, which only commands that start a server should pay.
         from runner.services.kserve import KServeGrpc
 
-        with closing(KServeGrpc(self.endpoint.grpc, timeout_s=_PROBE_TIMEOUT_S)) as service:
+        with closing(KServeGrpc(self.endpoint.grpc, timeout_s=_PROBE_TIMEOUT_S, tls=spec.tls)) as service:
             try:
                 wait_ready(service, spec.canary, spec.ready_timeout_s, self._check_start)
                 name, self.version = service.server()

@@ -6,18 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from runner.builtin import nearest
+from runner.scenario.arrivals import ArrivalsError, read_intervals, read_timestamps
 from runner.scenario.diagnostics import Diagnostic, diagnose, did_you_mean
 from runner.scenario.interpolation import SYMBOLIC
 from runner.scenario.layers import Assignment, Stack, target_assignments
 from runner.scenario.points import AxisError, Point, points_of
 from runner.scenario.predicate import PredicateError, UnknownAddressError, parse
 from runner.scenario.resolving import Resolution, resolve, resolve_again
-from runner.scenario.schema import Axis
+from runner.scenario.schema import Axis, IntervalsLoad, ReplayLoad
 from runner.scenario.schema_walk import known_addresses
 from runner.scenario.tree import Node, Place, dotted
 from runner.scenario.values import lookup_in
@@ -35,7 +37,21 @@ def check_resolved(resolution: Resolution) -> list[Diagnostic]:
         *_unknown_models(root),
         *_skip_problems(resolution),
         *_batch_problems(root),
+        *_send_time_problems(resolution),
     ]
+
+
+def _send_time_problems(resolution: Resolution) -> Iterator[Diagnostic]:
+    """Files of send times are read at once: nothing else would find a wrong line before the server is up."""
+    load = resolution.scenario.load if resolution.scenario is not None else None
+    node = resolution.root.find(("load", "file"))
+    if node is None or not isinstance(load, IntervalsLoad | ReplayLoad):
+        return
+    try:
+        (read_intervals if isinstance(load, IntervalsLoad) else read_timestamps)(Path(load.file))
+    except ArrivalsError as error:
+        where = f"{error.path}:{error.line}" if error.line else str(error.path)
+        yield diagnose("E142", node.place, f"{where}: {error.message}", address="load.file")
 
 
 def _duplicate_flags(root: Node) -> Iterator[Diagnostic]:
@@ -128,7 +144,7 @@ def _batch_problems(root: Node) -> Iterator[Diagnostic]:
     model = root.find(("workload", "model"))
     config = root.find(("repository", "models", str(model.value), "config", "max_batch_size")) if model else None
     axes = dict(_entries(root, "matrix", "axes"))
-    if config is None or model is None or set(axes) - {"workload.batch", "load.concurrency"}:
+    if config is None or model is None or set(axes) - {"workload.batch", "load.concurrency", "load.rate"}:
         return
     if _entries(root, "matrix", "skip"):
         return

@@ -30,6 +30,7 @@ CODES = {
     "E132": "predicate that makes no sense",
     "E140": "missing file",
     "E141": "wrong kind of file",
+    "E142": "wrong content of a file",
     "E150": "batch larger than the model takes",
 }
 """Every code and what it stands for."""

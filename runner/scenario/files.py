@@ -22,6 +22,8 @@ _PATHS: dict[Pattern, Kind] = {
     ("repository", "models", "*", "from"): "folder",
     ("repository", "models", "*", "files", "*"): "any",
     ("workload", "input", "*", "from"): "any",
+    ("workload", "data"): "any",
+    ("load", "file"): "file",
 }
 """Values that are paths, and what must be there."""
 _ASSETS: tuple[AssetKind, ...] = ("model_repos", "setup_scripts", "scenarios")

@@ -20,7 +20,7 @@ from runner.scenario.predicate import Predicate, PredicateError, parse
 from runner.scenario.schema import Scenario
 from runner.scenario.values import lookup_in
 
-_SHORT_NAMES = {"workload.batch": "b", "load.concurrency": "c"}
+_SHORT_NAMES = {"workload.batch": "b", "load.concurrency": "c", "load.rate": "r"}
 _MAX_READABLE = 40
 _MAX_PROBLEMS = 20
 
@@ -120,7 +120,7 @@ def _word(address: str, value: Any) -> str:
         return ""
     last = re.sub("[^a-z0-9_]", "", address.rpartition(".")[2].lower())
     name = _SHORT_NAMES.get(address) or "".join(part[0] for part in last.split("_") if part)
-    shown = value if isinstance(value, str) else json.dumps(value)
+    shown = value.removesuffix("/s") if isinstance(value, str) else json.dumps(value)
     return f"{name}{re.sub('[^A-Za-z0-9.]', '', shown)[:12]}"
 
 

@@ -22,6 +22,8 @@ _KINDS: dict[Pattern, tuple[str, ...]] = {
     ("load",): ("kind",),
 }
 """Maps whose other keys depend on these words, the deciding word first."""
+_UNSAID: dict[Path_, str] = {("load",): "concurrency"}
+"""What such a map is where the word is missing."""
 _FORMS: dict[Pattern, tuple[str, ...]] = {
     ("workload", "input", "*"): ("from", "generate"),
     ("matrix", "axes", "*"): ("pow2", "int", "float", "zip"),
@@ -84,7 +86,8 @@ def _carried(below: dict[str, Node], over: dict[str, Node], path: Path_) -> tupl
     """What of the lower map stays, and whether the map starts afresh."""
     kinds = discriminators(path)
     for index, word in enumerate(kinds):
-        if word in over and word in below and over[word].value != below[word].value:
+        said = below[word].value if word in below else _UNSAID.get(path) if below else None
+        if word in over and said is not None and over[word].value != said:
             return {kept: below[kept] for kept in kinds[:index] if kept in below}, True
     for pattern, forms in _FORMS.items():
         if matches(path, pattern):

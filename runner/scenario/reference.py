@@ -58,9 +58,10 @@ def _nested(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
 
 def _form(model: type[BaseModel]) -> str:
     """What tells this member of a union from the others."""
-    required = {key: field for key, field in fields_of(model).items() if field.is_required()}
-    words = [f"`{key}: {get_args(field.annotation)[0]}`" for key, field in required.items() if _is_word(field)]
-    return f" with {', '.join(words) or f'`{next(iter(required))}`'}"
+    fields = fields_of(model)
+    words = [f"`{key}: {get_args(field.annotation)[0]}`" for key, field in fields.items() if _is_word(field)]
+    required = (f"`{key}`" for key, field in fields.items() if field.is_required())
+    return f" with {', '.join(words) or next(required)}"
 
 
 def _section(path: str, form: str, model: type[BaseModel], describe: Describe) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from runner.scenario.schema_base import (
     Identifier,
@@ -18,6 +18,18 @@ from runner.scenario.schema_base import (
     Sha256,
     Strict,
     refuse,
+)
+from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
+from runner.scenario.schema_load import (
+    ConcurrencyLoad,
+    ConstantLoad,
+    GammaLoad,
+    IntervalsLoad,
+    Load,
+    OpenLoad,
+    PeriodicLoad,
+    PoissonLoad,
+    ReplayLoad,
 )
 from runner.scenario.schema_matrix import (
     Axis,
@@ -51,14 +63,16 @@ from runner.scenario.schema_targets import (
     VarBase,
 )
 from runner.scenario.schema_workload import Sequences, Validate
-from runner.units import Fraction, Seconds
+from runner.units import ByteSize, Fraction, Seconds
 
 __all__ = [
     "Axis",
     "BoolVar",
     "ConcurrencyLoad",
+    "ConstantLoad",
     "DataInput",
     "Dataset",
+    "Decode",
     "EmbeddedLaunch",
     "EnumVar",
     "ExportStep",
@@ -66,11 +80,13 @@ __all__ = [
     "FloatAxis",
     "FloatVar",
     "FolderDataset",
+    "GammaLoad",
     "GeneratedInput",
     "Identifier",
     "Input",
     "IntAxis",
     "IntVar",
+    "IntervalsLoad",
     "Isolation",
     "Launch",
     "Load",
@@ -78,10 +94,15 @@ __all__ = [
     "Measure",
     "ModelSource",
     "Name",
+    "OpenLoad",
     "Percentile",
+    "PeriodicLoad",
+    "PoissonLoad",
+    "Portion",
     "Pow2Axis",
     "PrecisionSettings",
     "Ready",
+    "ReplayLoad",
     "Report",
     "Repository",
     "Requires",
@@ -97,6 +118,7 @@ __all__ = [
     "StringVar",
     "SyntheticJpegDataset",
     "Target",
+    "TlsSettings",
     "Validate",
     "Var",
     "VarBase",
@@ -162,46 +184,25 @@ class Server(Strict):
 # --- workload and load --------------------------------------------------------------------------------------------
 
 
-class DataInput(Strict):
-    """An input tensor fed from an artifact or a path."""
+class TlsSettings(Strict):
+    """Encrypted connections to the service; files are PEM or DER, keys without a passphrase."""
 
-    from_: str = Field(alias="from")
-    """`${setup.dataset}` or a folder of files; each file's bytes are one item."""
-    pick: Literal["round_robin", "shuffle"] = "round_robin"
-    """Order in which items are drawn."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of `shuffle`."""
+    ca: str | None = None
+    """Certificates to believe in; by default those of the machine."""
+    cert: str | None = None
+    """The client's own certificate, where the service wants one."""
+    key: str | None = None
+    """Private key of `cert`."""
+    verify: bool = True
+    """False believes any server: for tests only."""
+    server_name: str | None = None
+    """Whom the server's certificate must be for, when that is not the host of its address."""
 
-
-class GeneratedInput(Strict):
-    """An input tensor made up from the model's own metadata."""
-
-    generate: Literal["random", "zero"]
-    """Uniform values over the type's useful range, or zeros."""
-    shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    """Shape of one item, without the batch dimension; needed where the model leaves a dimension open."""
-    count: int = Field(default=16, ge=1, le=10_000)
-    """Distinct items."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of `random`."""
-
-
-def _input_tag(value: Any) -> str | None:
-    if isinstance(value, DataInput) or (isinstance(value, dict) and "from" in value):
-        return "input:from"
-    if isinstance(value, GeneratedInput) or (isinstance(value, dict) and "generate" in value):
-        return "input:generate"
-    return None
-
-
-Input = Annotated[
-    Annotated[DataInput, Tag("input:from")] | Annotated[GeneratedInput, Tag("input:generate")],
-    Discriminator(
-        _input_tag,
-        custom_error_type="one_of",
-        custom_error_message="expected `{from: …}` for data or `{generate: random}`",
-    ),
-]
+    @model_validator(mode="after")
+    def _whole_identity(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise refuse("key" if self.key is None else "cert", "expected `cert` and `key` together")
+        return self
 
 
 class Workload(Strict):
@@ -211,12 +212,32 @@ class Workload(Strict):
     """Model that is called."""
     service: Literal["kserve"] = "kserve"
     """How to talk to it."""
-    protocol: Literal["grpc"] = "grpc"
-    """Transport of the requests."""
+    protocol: Literal["grpc", "http"] = "grpc"
+    """Transport of the requests: gRPC, or HTTP/1.1 with one connection per request in flight."""
+    tensors: Literal["binary", "json"] = "binary"
+    """How tensors travel over HTTP: raw bytes behind a JSON head, or as JSON themselves."""
+    headers: dict[str, str] = Field(default={})
+    """Further HTTP headers, or gRPC metadata, of every request."""
+    tls: TlsSettings | None = None
+    """Encrypt connections; by default they are in clear text."""
+    compression: Literal["none", "gzip", "deflate"] = "none"
+    """Compression of the requests, done once before anything is timed."""
     batch: int = Field(default=1, ge=1, le=65_536)
     """Items per request."""
     input: dict[str, Input] = Field(default={})
     """Input tensor -> where its values come from; inputs not named are generated at random."""
+    data: str | None = None
+    """Several inputs at once: perf_analyzer's JSON, an `.npz` file, or a folder with one file for each input."""
+    order: Literal["round_robin", "shuffle"] = "round_robin"
+    """How requests are drawn from those made beforehand; `shuffle` by `measure.seed`."""
+    mix: tuple[Portion, ...] = ()
+    """Kinds of requests, drawn at random by weight with `measure.seed`; throughput counts the items of each."""
+    shared_memory: SharedMemory = "none"
+    """Pass tensors through memory shared with a server on this machine; requests then hold only references."""
+    shared_memory_device: int = Field(default=0, ge=0)
+    """GPU whose memory is used, by CUDA's number; only for `cuda`."""
+    output_bytes: ByteSize | None = None
+    """Room in shared memory for one item of an output whose size the model leaves open."""
     timeout: Seconds = 60.0
     """A request without an answer after this long is a counted failure."""
     streaming: bool = False
@@ -236,17 +257,39 @@ class Workload(Strict):
             raise refuse("validate", "expected no `sequences`: answers of stateful models differ each time")
         return self
 
+    @model_validator(mode="after")
+    def _messages_are_looked_into(self) -> Self:
+        asked = {"sequences": self.sequences, "streaming": self.streaming, "validate": self.validate_}
+        for name in (name for name, value in asked.items() if value):
+            if self.protocol != "grpc":
+                raise refuse(name, f"expected protocol `grpc`, got `{self.protocol}`", "write `protocol: grpc`")
+            if self.compression != "none":
+                raise refuse(name, f"expected compression `none`, got `{self.compression}`", "remove `compression`")
+            if self.shared_memory != "none":
+                message = f"expected shared_memory `none`, got `{self.shared_memory}`"
+                raise refuse(name, message, "remove `shared_memory`")
+        return self
 
-class ConcurrencyLoad(Strict):
-    """Closed loop: so many requests are kept in flight."""
+    @model_validator(mode="after")
+    def _memory_is_shared_over_grpc(self) -> Self:
+        protocol = str(self.protocol)
+        if self.shared_memory != "none" and protocol != "grpc":
+            raise refuse("shared_memory", f"expected `none` beside protocol `{protocol}`", "write `protocol: grpc`")
+        return self
 
-    kind: Literal["concurrency"] = "concurrency"
-    """The load model."""
-    concurrency: int = Field(default=1, ge=1, le=100_000)
-    """Requests in flight."""
+    @model_validator(mode="after")
+    def _tensors_fit_protocol(self) -> Self:
+        if self.tensors == "json" and self.protocol != "http":
+            raise refuse("tensors", "expected `binary`: only HTTP carries tensors as JSON")
+        return self
 
-
-Load = ConcurrencyLoad
+    @model_validator(mode="after")
+    def _mix_is_drawn_by_weight(self) -> Self:
+        if self.mix and self.order != "round_robin":
+            raise refuse("order", "a mix is drawn by weight", "remove `order`")
+        if self.mix and self.shared_memory != "none":
+            raise refuse("mix", "requests of different kinds cannot share memory regions", "remove `shared_memory`")
+        return self
 
 
 # --- measure ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 def connect(endpoint: Endpoint, workload: Workload) -> Service:
     """The client that the workload asks for, connected to the endpoint."""
     match workload.service:
+        case "kserve" if workload.protocol == "http":
+            from runner.services import kserve_http
+
+            return kserve_http.connect(endpoint, workload)
         case "kserve":
             from runner.services import kserve
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from runner.results.records import ModelStatistics
+from runner.services.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,47 @@ class ModelMetadata:
     """Steps of an ensemble in pipeline order, nested ensembles resolved."""
 
 
+SharedMemoryKind = Literal["system", "cuda"]
+
+
+class Region(Protocol):
+    """A piece of shared memory: see `runner.load.regions`; one in GPU memory also has a `handle` and its `device`."""
+
+    kind: SharedMemoryKind
+    name: str
+    size: int
+
+
+class SharedTensor(Protocol):
+    """Where a tensor lies: see `runner.load.regions`."""
+
+    @property
+    def region(self) -> str: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 """Tensor name -> array with its batch dimension where the model has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """How a load reaches the service: everything but the messages that `encode` makes."""
+
+    kind: Literal["grpc", "http"]
+    address: str
+    """host:port."""
+    path: str
+    """gRPC method, or path of the POST."""
+    headers: tuple[tuple[str, str], ...] = ()
+    tls: Tls | None = None
+    encoding: Literal["gzip", "deflate"] | None = None
+    """Compression of gRPC messages; over HTTP each message says so itself."""
 
 
 class Service(Protocol):
@@ -58,10 +98,13 @@ class Service(Protocol):
     Every method raises `ServiceError` when the service refuses or does not answer in time.
     """
 
-    grpc_method: str
-    """Path of the unary method that `encode` makes messages for."""
-    grpc_stream_method: str
-    """Path of the bidirectional method that `encode_stream` makes messages for."""
+    def route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode` go."""
+        ...
+
+    def stream_route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode_stream` go: a bidirectional stream."""
+        ...
 
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False, not an error, while the server is still coming up."""

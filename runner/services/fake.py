@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.base import ModelMetadata, Tensors, TensorSpec
+from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
 from runner.services.tensors import to_wire
 
 Array = npt.NDArray[np.generic]
@@ -141,6 +141,12 @@ class FakeService:
 
     def __init__(self, server: FakeServer | None = None) -> None:
         self.fake = server or FakeServer()
+
+    def route(self, model: str, endpoint: Endpoint) -> Route:
+        return Route(kind="grpc", address=endpoint.grpc, path=self.grpc_method)
+
+    def stream_route(self, model: str, endpoint: Endpoint) -> Route:
+        return replace(self.route(model, endpoint), path=self.grpc_stream_method)
 
     def ready(self, model: str) -> bool:
         return self.fake.script.ready and model in self.fake.models and not self.fake.dead.is_set()

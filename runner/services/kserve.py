@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 import numpy as np
@@ -15,9 +15,21 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.base import Endpoint, ModelMetadata, Tensors, TensorSpec
+from runner.services.base import (
+    Endpoint,
+    ModelMetadata,
+    Region,
+    Route,
+    SharedMemoryKind,
+    SharedTensor,
+    Tensors,
+    TensorSpec,
+)
+from runner.services.compression import compressed
+from runner.services.names import did_you_mean, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
 from runner.services.tensors import from_wire, to_wire
+from runner.services.tls import Tls, load_tls, name_in
 
 if TYPE_CHECKING:
     from runner.scenario.schema import Workload
@@ -41,7 +53,10 @@ _NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusC
 
 def connect(endpoint: Endpoint, workload: Workload) -> KServeGrpc:
     """A client for the endpoint; nothing is sent yet."""
-    return KServeGrpc(endpoint.grpc)
+    compression = None if workload.compression == "none" else workload.compression
+    tls = None if workload.tls is None else load_tls(workload.tls)
+    headers = tuple((name.lower(), value) for name, value in workload.headers.items())
+    return KServeGrpc(endpoint.grpc, headers=headers, tls=tls, compression=compression)
 
 
 class KServeGrpc:
@@ -50,18 +65,51 @@ class KServeGrpc:
     grpc_method = "/inference.GRPCInferenceService/ModelInfer"
     grpc_stream_method = "/inference.GRPCInferenceService/ModelStreamInfer"
 
-    def __init__(self, address: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 10.0,
+        headers: Sequence[tuple[str, str]] = (),
+        tls: Tls | None = None,
+        compression: Literal["gzip", "deflate"] | None = None,
+    ) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._channel: Any = grpc.insecure_channel(address, options=_OPTIONS)
-        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._headers = tuple(headers)
+        self._tls, self._compression = tls, compression
+        self._open()
         self._known: dict[str, ModelMetadata] = {}
+
+    def _open(self) -> None:
+        shown = None if self._tls is None or self._tls.verify else _shown(self._address, self._tls)
+        self._blind = shown == _NOTHING_SHOWN
+        self._channel: Any = _channel(self._address, self._tls, shown)
+        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode` go."""
+        return Route(
+            kind="grpc",
+            address=endpoint.grpc,
+            path=self.grpc_method,
+            headers=self._headers,
+            tls=self._tls,
+            encoding=self._compression,
+        )
+
+    def stream_route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode_stream` go."""
+        return replace(self.route(model, endpoint), path=self.grpc_stream_method)
 
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False while nothing answers or the model is not loaded."""
+        if self._blind:
+            self._channel.close()
+            self._open()
         try:
             request = pb.ModelReadyRequest(name=model)
-            return bool(self._stub.ModelReady(request, timeout=self._timeout_s).ready)
+            return bool(self._stub.ModelReady(request, timeout=self._timeout_s, metadata=self._headers).ready)
         except grpc.RpcError as error:
             if error.code() in _NOT_YET:
                 return False
@@ -86,7 +134,7 @@ class KServeGrpc:
         batched = config.max_batch_size > 0
         return ModelMetadata(
             name=answer.name,
-            version=max(answer.versions, key=_numeric, default=""),
+            version=max(answer.versions, key=version_order, default=""),
             platform=answer.platform,
             max_batch_size=config.max_batch_size,
             inputs=tuple(_spec(tensor, batched, optional) for tensor in answer.inputs),
@@ -99,8 +147,54 @@ class KServeGrpc:
         return tuple(self._statistics_of(model) for model in models)
 
     def encode(self, model: str, inputs: Tensors) -> bytes:
-        """One ModelInferRequest, ready to send any number of times."""
-        return bytes(self._request(model, inputs).SerializeToString(deterministic=True))
+        """One ModelInferRequest, compressed if asked for, ready to send any number of times."""
+        return compressed(bytes(self._request(model, inputs).SerializeToString(deterministic=True)), self._compression)
+
+    def tensor_bytes(self, model: str, name: str, array: npt.NDArray[np.generic]) -> bytes:
+        """An input as it lies in shared memory."""
+        return bytes(self._request(model, {name: array}).raw_input_contents[0])
+
+    def encode_shared(
+        self, model: str, inputs: Mapping[str, SharedTensor], outputs: Mapping[str, SharedTensor]
+    ) -> bytes:
+        """One ModelInferRequest whose tensors lie in registered regions."""
+        datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
+        request = pb.ModelInferRequest(model_name=model)
+        for name, place in inputs.items():
+            _refer(request.inputs.add(name=name, datatype=datatypes[name], shape=place.shape), place)
+        for name, place in outputs.items():
+            _refer(request.outputs.add(name=name), place)
+        return bytes(request.SerializeToString(deterministic=True))
+
+    def register_region(self, region: Region) -> None:
+        """Tell the server of a region; it opens it now."""
+        doing = f"register {region.kind} shared memory {region.name!r} of {region.size} bytes"
+        if region.kind == "system":
+            request = pb.SystemSharedMemoryRegisterRequest(
+                name=region.name, key=f"/{region.name}", offset=0, byte_size=region.size
+            )
+            self._call("SystemSharedMemoryRegister", request, doing)
+            return
+        cuda: Any = region
+        request = pb.CudaSharedMemoryRegisterRequest(
+            name=region.name, raw_handle=cuda.handle, device_id=cuda.device, byte_size=region.size
+        )
+        self._call("CudaSharedMemoryRegister", request, doing)
+
+    def unregister_region(self, kind: SharedMemoryKind, name: str) -> None:
+        """Make the server forget one region; of an unknown one it says nothing."""
+        if not name:
+            raise ValueError("without a name the server would forget the regions of every client")
+        word = kind.capitalize()
+        request = getattr(pb, f"{word}SharedMemoryUnregisterRequest")(name=name)
+        self._call(f"{word}SharedMemoryUnregister", request, f"unregister {kind} shared memory {name!r}")
+
+    def registered_regions(self, kind: SharedMemoryKind) -> tuple[str, ...]:
+        """Names of the regions that the server knows, whosever they are."""
+        word = kind.capitalize()
+        request = getattr(pb, f"{word}SharedMemoryStatusRequest")()
+        answer = self._call(f"{word}SharedMemoryStatus", request, f"list the {kind} shared memory")
+        return tuple(sorted(answer.regions))
 
     def encode_stream(self, model: str, inputs: Tensors) -> bytes:
         """As `encode`; a decoupled model's end of answers comes as a message, however many there were."""
@@ -151,7 +245,7 @@ class KServeGrpc:
 
         return ModelStatistics(
             model=model,
-            version=",".join(sorted((version.version for version in versions), key=_numeric)),
+            version=",".join(sorted((version.version for version in versions), key=version_order)),
             success_count=total("success", "count"),
             failure_count=total("fail", "count"),
             inference_count=sum(version.inference_count for version in versions),
@@ -165,16 +259,19 @@ class KServeGrpc:
             cache_miss_count=total("cache_miss", "count"),
         )
 
-    def _request(self, model: str, inputs: Tensors) -> Any:
+    def _metadata_of(self, model: str) -> ModelMetadata:
         if model not in self._known:
             self._known[model] = self.metadata(model)
-        datatypes = {tensor.name: tensor.datatype for tensor in self._known[model].inputs}
+        return self._known[model]
+
+    def _request(self, model: str, inputs: Tensors) -> Any:
+        datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
         request = pb.ModelInferRequest(model_name=model)
         for name, array in inputs.items():
             if name not in datatypes:
                 raise ServiceError(
                     f"model {model!r} has no input {name!r}; it has {', '.join(datatypes)}",
-                    hint=_did_you_mean(name, list(datatypes)),
+                    hint=did_you_mean(name, list(datatypes)),
                 )
             request.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
             try:
@@ -186,7 +283,7 @@ class KServeGrpc:
     def _call(self, method: str, request: Any, doing: str, model: str = "", timeout_s: float | None = None) -> Any:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            return getattr(self._stub, method)(request, timeout=limit_s)
+            return getattr(self._stub, method)(request, timeout=limit_s, metadata=self._headers)
         except grpc.RpcError as error:
             raise self._refusal(error, doing, limit_s, model) from error
 
@@ -203,7 +300,8 @@ class KServeGrpc:
                     hint="the server accepts connections but does not answer; look at its log and its load",
                 )
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-                return ServiceError(f"{where}: {details}", hint="nothing answers there: is the server running?")
+                hint = "nothing answers there: is the server running?"
+                return ServiceError(f"{where}: {details}", hint=_tls_hint(details) or hint)
             case grpc.StatusCode.UNIMPLEMENTED:
                 return ServiceError(
                     f"{where}: {details or 'not implemented'}", hint="this server does not speak Triton's KServe v2"
@@ -215,16 +313,52 @@ class KServeGrpc:
             names = self.models()
         except ServiceError:
             return "check workload.model against the server's repository"
-        return _did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
+        return did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
 
 
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"no name like {name!r} is known"
+def _refer(tensor: Any, place: SharedTensor) -> None:
+    tensor.parameters["shared_memory_region"].string_param = place.region
+    tensor.parameters["shared_memory_byte_size"].int64_param = place.nbytes
+    if place.offset:
+        tensor.parameters["shared_memory_offset"].int64_param = place.offset
 
 
-def _numeric(version: str) -> tuple[bool, int, str]:
-    return (version.isdigit(), int(version) if version.isdigit() else 0, version)
+def _tls_hint(details: str) -> str | None:
+    """What to do when it is the handshake that fails."""
+    if re.search(r"(?i)ssl|tls|certificate|handshake", details):
+        return "the server speaks TLS but the handshake failed: see workload.tls (ca, cert, key, server_name)"
+    return None
+
+
+_NOTHING_SHOWN = ("", "unknown")
+
+
+def _channel(address: str, tls: Tls | None, shown: tuple[str, str] | None) -> Any:
+    if tls is None:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    options: tuple[tuple[str, Any], ...] = _OPTIONS
+    roots = tls.roots
+    if shown is not None:
+        # gRPC cannot leave verification out: believe in the very certificate that the server shows, whoever's it is.
+        roots, name = shown
+        options = (*options, ("grpc.ssl_target_name_override", name))
+    elif tls.server_name:
+        options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=roots.encode(),
+        private_key=tls.key.encode() if tls.key else None,
+        certificate_chain=tls.chain.encode() if tls.chain else None,
+    )
+    return grpc.secure_channel(address, credentials, options=options)
+
+
+def _shown(address: str, tls: Tls) -> tuple[str, str]:
+    """The server's certificate and a name that is in it; nothing usable while the server is not up."""
+    try:
+        certificate = tls.presented(address)
+    except OSError:
+        return _NOTHING_SHOWN
+    return certificate, name_in(certificate)
 
 
 def _spec(tensor: Any, batched: bool, optional: set[str] | None = None) -> TensorSpec:

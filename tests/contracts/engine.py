@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import pytest
 
 from runner.errors import LoadError
-from runner.load.engine import Engine, LoadResult, Slice
-from runner.load.plan import ClosedLoop, LoadPlan
+from runner.load.engine import Adjust, Engine, LoadResult, Slice
+from runner.load.plan import ClosedLoop, Constant, LoadPlan, OpenLoop, Periodic
 from runner.results.histogram import Histogram
 
 PAYLOADS = [b"first", b"second"]
@@ -41,6 +41,11 @@ def assert_slices_tile_the_run(result: LoadResult, slice_ns: int) -> None:
     assert result.stopped_ns <= result.elapsed_ns
 
 
+def replaced_by_open(plan: LoadPlan) -> LoadPlan:
+    load = OpenLoop(arrivals=Constant(rate=100))
+    return dataclasses.replace(plan, schedule=load, max_duration_ns=3_000_000_000)
+
+
 class EngineContract:
     """The suite."""
 
@@ -65,12 +70,35 @@ class EngineContract:
             return len(seen) >= 3
 
         result = engine.run(plan, PAYLOADS, on_slices)
-        assert result.slices[: len(seen)] == tuple(seen)
+        result = dataclasses.replace(result, slices=(*seen, *result.slices))
         assert [s.start_ns for s in seen] == [n * plan.slice_ns for n in range(len(seen))]
         assert result.stopped_ns >= 3 * plan.slice_ns
         assert sum(s.sent for s in result.slices if s.start_ns >= result.stopped_ns) == 0
         assert_books_balance(result)
         assert_slices_tile_the_run(result, plan.slice_ns)
+
+    def test_the_concurrency_may_change_while_it_runs(self, engine: Engine, plan: LoadPlan) -> None:
+        seen: list[Slice] = []
+
+        def on_slices(fresh: Sequence[Slice]) -> bool | Adjust:
+            seen.extend(fresh)
+            return Adjust({1: 9, 2: 2}.get(len(seen) // 5, 4)) if len(seen) < 15 else True
+
+        engine.run(plan, PAYLOADS, on_slices)
+        middle = [seen[n].in_flight_ns / (seen[n].end_ns - seen[n].start_ns) for n in (3, 8, 13)]
+        assert middle[1] > middle[0] > middle[2] > 0
+        assert (middle[0] <= 4.01, middle[1] <= 9.01, middle[2] <= 2.01) == (True, True, True)
+
+    def test_only_a_closed_loop_has_a_concurrency_to_change(self, engine: Engine, plan: LoadPlan) -> None:
+        with pytest.raises(LoadError, match="only a closed loop"):
+            engine.run(replaced_by_open(plan), PAYLOADS, lambda _fresh: Adjust(3))
+
+    def test_a_periodic_load_ends_with_its_last_step(self, engine: Engine, plan: LoadPlan) -> None:
+        load = Periodic(start=1, end=5, step=2, request_period=10)
+        result = engine.run(dataclasses.replace(plan, schedule=load), PAYLOADS)
+        assert_books_balance(result)
+        assert result.ok >= 10 * (1 + 3 + 5) - 4
+        assert max(s.in_flight for s in result.slices) <= 5
 
     def test_an_exception_of_the_callback_comes_back_as_itself(self, engine: Engine, plan: LoadPlan) -> None:
         mine = ZeroDivisionError("mine")

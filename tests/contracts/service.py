@@ -15,7 +15,7 @@ import pytest
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
 from runner.results.stages import difference
-from runner.services.base import Service
+from runner.services.base import Endpoint, Service
 
 NUMBERS = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -73,8 +73,10 @@ class ServiceContract:
         assert service.encode("identity", {"INPUT0": NUMBERS.copy()}) == message
         assert service.encode("identity", {"INPUT0": NUMBERS + 1}) != message
 
-    def test_the_method_is_a_grpc_path(self, service: Service) -> None:
-        assert re.fullmatch(r"/[\w.]+/\w+", service.grpc_method)
+    def test_the_route_is_where_messages_go(self, service: Service) -> None:
+        route = service.route("identity", Endpoint(http="h:1", grpc="g:2"))
+        assert (route.kind, route.address) in {("grpc", "g:2"), ("http", "h:1")}
+        assert re.fullmatch(r"/[\w./]+\w", route.path)
 
     def test_an_unknown_model_is_named(self, service: Service) -> None:
         for call in (service.metadata, lambda name: service.statistics([name]), lambda name: service.encode(name, {})):

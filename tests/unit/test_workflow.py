@@ -23,6 +23,7 @@ from runner.workflow import (
     Rooms,
     RunOptions,
     Silent,
+    largest_batch,
     plan_scenario,
     reset_scenario,
     run_scenario,
@@ -275,3 +276,30 @@ def test_plan_changes_nothing(loaded: Callable[..., LoadedScenario], options: Ru
     assert options.home is not None
     assert not options.home.exists()
     assert plan.as_dict()["points"][0]["parameters"] == {"workload.batch": 1, "load.concurrency": 1}
+
+
+def test_a_mix_counts_the_items_of_each_request(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    recorder = Recorder()
+    mix = "workload.mix=[{weight: 3, batch: 1}, {weight: 1, batch: 8}]"
+    run_scenario(loaded(mix, "matrix.axes={load.concurrency: [4]}", "measure.requests=400"), options, recorder, rooms())
+    [trial] = recorder.trials
+    assert trial.summary is not None
+    # The fake server counts items, too: a mix that it counts differently is flagged.
+    assert "mismatch_server_count" not in {flag.code for flag in trial.flags}
+    per_request = trial.summary.inferences_per_s.value / trial.summary.requests_per_s.value
+    assert per_request == pytest.approx(trial.server[0].inference_count / 400)
+    assert 2 < per_request < 3.6
+    assert trial.labels["payload_mix"] == "3 × batch 1; 1 × batch 8"
+
+
+def test_a_mix_raises_the_batch_that_the_model_must_take(loaded: Callable[..., LoadedScenario]) -> None:
+    scenario = loaded("workload.mix=[{weight: 1, batch: 32}, {weight: 1}]").scenario
+    assert largest_batch(scenario.workload) == 32
+
+
+def test_shared_memory_that_the_service_refuses_fails_the_point_only(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    outcome = run_scenario(loaded("workload.shared_memory=system", "workload.output_bytes=64B"), options, rooms=rooms())
+    assert set(states(outcome)) == {"failed"}
+    assert "shared memory" in outcome.problems[0]

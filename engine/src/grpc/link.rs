@@ -5,8 +5,9 @@ use crate::http2::connection::{Connection, Event as Pulse};
 use crate::http2::frame;
 use crate::kserve::Suffix;
 use crate::payload::Pool;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use crate::wire::Wire;
+use mio::{Registry, Token};
+use rustls::ClientConnection;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
@@ -20,9 +21,8 @@ struct Unsent {
 }
 
 pub struct Link {
-    socket: TcpStream,
+    wire: Wire,
     pub connection: Connection,
-    connected: bool,
     writable: bool,
     /// Until when the server must have greeted.
     pub deadline: u64,
@@ -48,17 +48,15 @@ pub enum Heard {
 impl Link {
     pub fn dial(
         address: SocketAddr,
+        tls: Option<ClientConnection>,
         connection: Connection,
         deadline: u64,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Link> {
-        let mut socket = TcpStream::connect(address)?;
-        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Link {
-            socket,
+            wire: Wire::dial(address, tls, registry, token)?,
             connection,
-            connected: false,
             writable: false,
             deadline,
             answered: 0,
@@ -71,18 +69,7 @@ impl Link {
 
     /// The kernel says that the socket may be written: for the first time, that the connection was made, or not.
     pub fn became_writable(&mut self) -> Result<(), Failure> {
-        if !self.connected {
-            if let Some(error) = self.socket.take_error().unwrap_or_else(Some) {
-                return Err(connect_failure(&error));
-            }
-            match self.socket.peer_addr() {
-                Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
-                Err(error) => return Err(connect_failure(&error)),
-                Ok(_) => self.connected = true,
-            }
-            self.socket.set_nodelay(true).map_err(|error| connect_failure(&error))?;
-        }
-        self.writable = true;
+        self.writable |= self.wire.became_writable()?;
         Ok(())
     }
 
@@ -119,7 +106,7 @@ impl Link {
             return Ok(0);
         }
         let before = outbox.written();
-        self.writable = outbox.write_to(pool, &mut self.socket).map_err(|error| self.lost(&error.to_string()))?;
+        self.writable = outbox.write_to(pool, &mut self.wire).map_err(|error| self.lost(&error))?;
         let written = self.connection.outbox.written();
         while self.unsent.front().is_some_and(|unsent| unsent.position < written) {
             if let Some(unsent) = self.unsent.pop_front().filter(|unsent| unsent.turn != turn) {
@@ -142,12 +129,17 @@ impl Link {
         let kept = self.rest.len();
         let (rest, room) = buffer.split_at_mut(kept);
         let asked = room.len();
-        let count = match self.socket.read(room) {
-            Ok(0) => return Err(self.lost("the server closed it")),
+        let was_open = self.wire.is_open();
+        let read = self.wire.read(room);
+        if !was_open && self.wire.is_open() {
+            self.writable = true;
+        }
+        let count = match read {
+            Ok(0) => return Err(self.lost(&io::Error::new(ErrorKind::UnexpectedEof, "the server closed it"))),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Heard::Enough),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Heard::More),
-            Err(error) => return Err(self.lost(&error.to_string())),
+            Err(error) => return Err(self.lost(&error)),
         };
         self.heard += count as u64;
         rest.copy_from_slice(&self.rest);
@@ -159,26 +151,22 @@ impl Link {
             Failure::new(Code::ProtocolError, format!("the server sent {} ({name})", violation.what))
         })?;
         self.rest.extend_from_slice(&input[used..]);
-        Ok(if count == asked { Heard::More } else { Heard::Enough })
+        Ok(if count == asked || self.wire.is_encrypted() { Heard::More } else { Heard::Enough })
     }
 
-    fn lost(&self, reason: &str) -> Failure {
-        if self.connection.is_ready() {
-            return Failure::new(Code::ConnectionLost, format!("connection lost: {reason}"));
+    fn lost(&self, error: &io::Error) -> Failure {
+        let failure = self.wire.failure(error);
+        if self.connection.is_ready() || failure.code == Code::Tls {
+            return failure;
         }
-        Failure::new(Code::ConnectFailed, format!("connection lost before the server's HTTP/2 greeting: {reason}"))
+        Failure::new(Code::ConnectFailed, format!("connection lost before the server's HTTP/2 greeting: {error}"))
     }
 
     /// A last attempt to tell the peer what is queued; it may be gone.
     pub fn close(mut self, pool: &Pool, registry: &Registry) {
         if self.writable {
-            let _ = self.connection.outbox.write_to(pool, &mut self.socket);
+            let _ = self.connection.outbox.write_to(pool, &mut self.wire);
         }
-        let _ = registry.deregister(&mut self.socket);
+        self.wire.deregister(registry);
     }
-}
-
-pub fn connect_failure(error: &io::Error) -> Failure {
-    let code = if error.kind() == ErrorKind::ConnectionRefused { Code::ConnectRefused } else { Code::ConnectFailed };
-    Failure::new(code, error.to_string())
 }

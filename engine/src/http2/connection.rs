@@ -108,6 +108,8 @@ enum Receiving {
 pub struct Connection {
     pool: Arc<Pool>,
     pub outbox: Outbox,
+    /// The messages of the pool are compressed: say so in each message's prefix.
+    pub compressed: bool,
     head: Head,
     decoder: Decoder,
     streams: HashMap<u32, Stream, BuildHasherDefault<StreamHasher>>,
@@ -140,6 +142,7 @@ impl Connection {
         let mut connection = Connection {
             pool,
             outbox: Outbox::default(),
+            compressed: false,
             head: Head::new(head),
             decoder: Decoder::default(),
             streams: HashMap::default(),
@@ -280,7 +283,7 @@ impl Connection {
     /// Queue as much of the body as both windows allow; true when all of it is queued.
     #[inline]
     fn pump(&mut self, id: u32, stream: &mut Stream) -> bool {
-        let pool = &self.pool;
+        let (pool, flag) = (&self.pool, u8::from(self.compressed));
         let payload_end = PREFIX_LEN + pool.get(stream.payload).len();
         let message_len = stream.message_len(pool);
         let total = PREFIX_LEN + message_len;
@@ -297,7 +300,7 @@ impl Connection {
                 out.extend_from_slice(&Header { len, kind: frame::DATA, flags, stream: id }.encode());
                 if from < PREFIX_LEN {
                     let size = (message_len as u32).to_be_bytes();
-                    let prefix = [0, size[0], size[1], size[2], size[3]];
+                    let prefix = [flag, size[0], size[1], size[2], size[3]];
                     out.extend_from_slice(&prefix[from..to.min(PREFIX_LEN)]);
                 }
             });

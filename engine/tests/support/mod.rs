@@ -5,7 +5,7 @@ use _engine::error::Error;
 use _engine::http2::frame::{self, Header};
 use _engine::payload::Pool;
 use _engine::plan::Plan;
-use _engine::run::{LoadResult, Tick, Watcher, run};
+use _engine::run::{LoadResult, Tick, Watcher, Wish, run};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -290,8 +290,8 @@ impl Watcher for Deadline {
         false
     }
 
-    fn tick(&mut self, _: Tick) -> Result<bool, Error> {
-        Ok(false)
+    fn tick(&mut self, _: Tick) -> Result<Wish, Error> {
+        Ok(Wish::GoOn)
     }
 
     fn interrupted(&mut self) -> Result<(), Error> {

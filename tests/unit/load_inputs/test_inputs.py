@@ -212,3 +212,57 @@ def test_an_unknown_input_names_the_nearest_and_those_that_exist() -> None:
     with pytest.raises(ServiceError) as caught:
         build_items({"zzz": GeneratedInput(generate="random")}, model(ENCODED), {})
     assert caught.value.hint == "its inputs are ENCODED (UINT8 [-1])"
+
+
+@pytest.mark.parametrize(
+    ("datatype", "bounds"),
+    [
+        ("FP32", [-2, 3]),
+        ("FP16", [10, 20]),
+        ("INT64", [5, 7]),
+        ("UINT8", [0, 1]),
+        ("INT8", [-128, 127]),
+        ("BOOL", [0, 1]),
+    ],
+)
+def test_a_range_bounds_random_values(datatype: str, bounds: list[int]) -> None:
+    items = build(TensorSpec("T", datatype, (400,)), {"generate": "random", "range": bounds})
+    values = np.concatenate(items.arrays).astype(float)
+    width = bounds[1] - bounds[0]
+    assert bounds[0] <= values.min() < bounds[0] + 0.05 * width + 1e-9
+    assert bounds[1] - 0.05 * width - 1e-9 < values.max() <= bounds[1]
+
+
+def test_the_range_of_bytes_is_their_length() -> None:
+    items = build(TensorSpec("T", "BYTES", (50,)), {"generate": "random", "range": [3, 5]})
+    assert {len(text) for array in items.arrays for text in array.tolist()} == {3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("datatype", "bounds", "hint"),
+    [
+        ("UINT8", [0, 256], "whole numbers from 0 to 255"),
+        ("INT32", [0, 0.5], "whole numbers from"),
+        ("FP16", [0, 1e6], "numbers from -65504 to 65504"),
+        ("BYTES", [-1, 4], "lengths from 0"),
+        ("BOOL", [0, 2], "whole numbers from 0 to 1"),
+    ],
+)
+def test_a_range_that_the_datatype_does_not_hold(datatype: str, bounds: list[float], hint: str) -> None:
+    with pytest.raises(ServiceError, match=r"workload\.input\.T\.range") as caught:
+        build(TensorSpec("T", datatype, (1,)), {"generate": "random", "range": bounds})
+    assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"generate": "zero", "range": [0, 1]}, "zeros have no range"),
+        ({"generate": "random", "range": [2, 1]}, "expected .low, high., got .2, 1."),
+        ({"from": "x", "decode": {}, "format": "npy"}, "expected `image` beside `decode`"),
+        ({"from": "x", "key": "a", "format": "raw"}, "only `.npz` files have keys"),
+    ],
+)
+def test_settings_that_contradict_each_other(wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _INPUT.validate_python(wanted)

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from runner.load.engine import Extra, Slice
 from runner.load.fake import FakeEngine, constant
 from runner.load.plan import Argmax, ClosedLoop, Exact, LoadPlan, NullTransport, Tolerance
-from runner.measure.extras import plan_extras, sequences_of, transport_of
+from runner.measure.extras import plan_extras, sequences_of
 from runner.measure.series import Window
 from runner.measure.settings import EXPLORE
 from runner.measure.summary import Findings, summarise
+from runner.measure.transport import transport
 from runner.results.codec import decode, encode
 from runner.results.histogram import Histogram
 from runner.results.metrics import EXTRA, METRICS
@@ -52,16 +53,16 @@ def values(summary: Summary) -> dict[str, Any]:
 
 def test_plain_workloads_ask_for_nothing() -> None:
     plain = scenario()
-    transport = transport_of(plain.workload, Endpoint("h:1", "g:2"), FakeService())
-    assert (transport.endpoint, transport.method, transport.streaming) == ("g:2", FakeService.grpc_method, False)
     extras = plan_extras(plain.workload, plain.load, FakeService(), [b"x"], None)
     assert extras == {"sequences": None, "validate": None, "records": None}
 
 
 def test_streams_use_the_other_method() -> None:
     streaming = scenario(streaming=True)
-    transport = transport_of(streaming.workload, Endpoint("h:1", "g:2"), FakeService())
-    assert (transport.method, transport.streaming) == (FakeService.grpc_stream_method, True)
+    route = FakeService().stream_route("m", Endpoint("h:1", "g:2"))
+    found = transport(route, streaming=streaming.workload.streaming)
+    assert isinstance(found, GrpcUnary)
+    assert (found.endpoint, found.method, found.streaming) == ("g:2", FakeService.grpc_stream_method, True)
 
 
 def test_as_many_sequences_as_requests_in_flight_unless_the_scenario_says_else() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,27 @@ SEEDS = 200
 def window_of(requests: Requests, start_s: float, end_s: float, slice_ns: int) -> Series:
     series = Series.of(slices(requests, end_s, slice_ns))
     return series.within(Window(int(start_s * 1e9), int(end_s * 1e9)))
+
+
+def test_few_slices_with_a_short_last_one_leave_no_batch_empty() -> None:
+    arrivals = np.arange(160) / 2000
+    cut = slices(open_loop(arrivals, np.full(160, 1e-5)), 0.1, 20_000_000)
+    series = Series.of([*cut[:4], replace(cut[4], end_ns=cut[4].start_ns + 1_000_000)])
+    estimate = throughput(series, series.seconds, 0.95).estimate
+    assert estimate.low is not None
+    assert math.isfinite(estimate.low)
+
+
+def test_items_are_counted_with_an_interval_of_their_own() -> None:
+    requests_sent = open_loop(np.arange(2000) / 500, lognormal(np.random.default_rng(1), 2000, 0.001, 0.4))
+    series = window_of(requests_sent, 0.0, 3.9, 50_000_000)
+    requests = throughput(series, series.seconds, 0.95).estimate
+    twice = throughput(series, series.seconds, 0.95, 2 * series.ok).estimate
+    assert twice.value == pytest.approx(2 * requests.value)
+    assert twice.low == pytest.approx(2 * (requests.low or 0))
+    # Sizes that vary add to what is uncertain.
+    sizes = np.random.default_rng(2).choice([1, 15], len(series)) * series.ok
+    assert half_width(throughput(series, series.seconds, 0.95, sizes).estimate) > 3 * half_width(requests)
 
 
 Make = Callable[[np.random.Generator], Requests]

@@ -11,7 +11,7 @@ import pytest
 from runner.errors import LoadError, ServiceError
 from runner.load.engine import LoadResult, Slice
 from runner.load.fake import FakeEngine, constant, drifting, failing, warming
-from runner.load.plan import GrpcUnary, LoadPlan
+from runner.load.plan import Drawing, GrpcUnary, LoadPlan
 from runner.measure import trial as trial_module
 from runner.measure.ceiling import engine_ceiling_per_s
 from runner.measure.trial import failed_trial, measure_case
@@ -20,7 +20,7 @@ from runner.results.histogram import Histogram
 from runner.results.records import ModelStatistics, Trial
 from runner.scenario.case import Case
 from runner.scenario.schema import Scenario
-from runner.services.base import Endpoint, Service
+from runner.services.base import Endpoint, Route, Service
 
 MODELS = ("pipeline", "preprocess", "classify")
 
@@ -42,7 +42,9 @@ class Server:
     strangers: int = 0
     readings: int = 0
     offline_from: int = 10**9
-    grpc_method: str = "/inference.GRPCInferenceService/ModelInfer"
+
+    def route(self, model: str, endpoint: Endpoint) -> Route:
+        return Route(kind="grpc", address=endpoint.grpc, path="/inference.GRPCInferenceService/ModelInfer")
 
     def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
         self.readings += 1
@@ -135,7 +137,7 @@ def test_the_plan_is_the_scenarios() -> None:
         case(concurrency=2, drain="2s", seed=5),
         engine=counting,
         payloads=[b"x"],
-        order="shuffle",
+        drawing=Drawing(order="shuffle"),
         endpoint=Endpoint("localhost:1", "localhost:2"),
         service=cast(Service, server),
         models=MODELS,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,19 @@ def test_what_a_killed_or_moved_run_went_through_is_said(tmp_path: Path) -> None
     text = console_table(directory.load())
     assert "in a changed environment: kernel: 1 -> 2" in text
     assert "journal: line 3 was cut short after 8 bytes and is ignored" in text
+
+
+@pytest.mark.parametrize(
+    ("load", "has", "lacks"),
+    [
+        ({"kind": "poisson", "rate": "50/s", "max_in_flight": 10}, ["rate", "50/s"], ["conc."]),
+        ({"kind": "periodic", "start": 2, "end": 8, "step": 3}, ["conc.", "2-8"], ["rate"]),
+        ({"kind": "intervals", "file": "gaps", "max_in_flight": 10}, ["conc."], ["rate"]),
+    ],
+)
+def test_the_load_has_the_column_of_its_kind(
+    tmp_path: Path, load: dict[str, Any], has: list[str], lacks: list[str]
+) -> None:
+    text = of(tmp_path, replace(CASES[0], load=load))
+    assert all(word in text for word in has)
+    assert not any(word in text for word in lacks)

@@ -34,6 +34,7 @@ def test_every_metric_of_a_full_trial_has_a_value() -> None:
     full = trial(
         CASES[0],
         summary=summary(
+            offered_per_s=100.0,
             time_split=TimeSplit(0.0, 0.5, 9.0, 0.5),
             sequences=SequenceSummary(completed=8, failed=1, per_s=0.8, latency=times),
             stream=StreamSummary(responses=16, per_s=1.6, per_request=2.0, first=times, between=times, last=times),

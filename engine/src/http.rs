@@ -1,0 +1,485 @@
+//! HTTP/1.1: the connections of one worker on one event loop, one request at a time on each.
+
+mod link;
+pub mod response;
+
+use crate::alarm::Alarm;
+use crate::drive::{Clock, Event, Traffic, Transport};
+use crate::error::{Code, Error, Failure};
+use crate::payload::Pool;
+use crate::plan;
+use crate::tls::Tls;
+use crate::wire::{self, Wire, connect_failure};
+use link::{Exchange, Heard, Link};
+use mio::{Events, Poll, Token};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+/// First and longest pause before connecting again to a server that does not answer.
+const FIRST_BACKOFF_NS: u64 = 10_000_000;
+const LONGEST_BACKOFF_NS: u64 = 1_000_000_000;
+const READ_BUFFER: usize = 256 * 1024;
+const READY_EVENTS: usize = 256;
+const ALARM: Token = Token(usize::MAX >> 1);
+
+/// Where to connect, how, and what every request has in common.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub endpoint: String,
+    pub addresses: Vec<SocketAddr>,
+    pub tls: Option<Tls>,
+    /// Request line and common headers; the payload goes on from there.
+    pub head: Vec<u8>,
+    /// The method is HEAD: answers have no body.
+    pub bodiless: bool,
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Connections made before the run begins.
+    pub initial: usize,
+    pub connect_timeout_ns: u64,
+}
+
+impl Target {
+    /// Looks the host name up, which may block; `initial` connections are made before the run begins.
+    pub fn resolve(
+        http: &plan::Http,
+        endpoint: &str,
+        initial: usize,
+        connect_timeout_ns: u64,
+    ) -> Result<Target, Error> {
+        let tls = http.tls.as_ref().map(|tls| Tls::new(tls, endpoint, b"http/1.1")).transpose()?;
+        let connections = if http.connections == 0 { usize::MAX } else { http.connections };
+        Ok(Target {
+            addresses: wire::resolve(endpoint)?,
+            endpoint: endpoint.to_owned(),
+            tls,
+            head: head(http, endpoint),
+            bodiless: http.method == "HEAD",
+            connections,
+            initial: initial.min(connections).max(1),
+            connect_timeout_ns,
+        })
+    }
+}
+
+fn head(http: &plan::Http, endpoint: &str) -> Vec<u8> {
+    let mut head = format!("{} {} HTTP/1.1\r\n", http.method, http.path);
+    if !http.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        head += &format!("Host: {endpoint}\r\n");
+    }
+    head += concat!("User-Agent: scenario-engine/", env!("CARGO_PKG_VERSION"), "\r\n");
+    for (name, value) in &http.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head.into_bytes()
+}
+
+/// Every payload must go on where the common head ends: the remaining headers, an empty line, the body.
+pub fn check_payloads(pool: &Pool) -> Result<(), Error> {
+    (0..pool.len()).try_for_each(|n| {
+        check_payload(pool.get(n as u32))
+            .map_err(|message| Error::Plan { path: format!("payloads[{n}]"), message: message.to_owned() })
+    })
+}
+
+fn check_payload(payload: &[u8]) -> Result<(), &'static str> {
+    const EXPECTED: &str = "expected the request's remaining headers, an empty line, and the body";
+    let body = if payload.starts_with(b"\r\n") {
+        &payload[2..]
+    } else {
+        let end = payload.windows(4).position(|four| four == b"\r\n\r\n").ok_or(EXPECTED)?;
+        let length = payload[..end].split(|&b| b == b'\n').find_map(|line| {
+            let (name, value) = line.split_at(line.iter().position(|&b| b == b':')?);
+            name.eq_ignore_ascii_case(b"content-length").then_some(value[1..].trim_ascii())
+        });
+        let body = &payload[end + 4..];
+        if let Some(length) = length {
+            let announced = std::str::from_utf8(length).ok().and_then(|text| text.parse::<usize>().ok());
+            return if announced == Some(body.len()) { Ok(()) } else { Err("its Content-Length is not its length") };
+        }
+        body
+    };
+    if body.is_empty() { Ok(()) } else { Err("a body needs a Content-Length") }
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Waiting,
+    On(usize),
+}
+
+/// A request that is on no connection yet.
+struct Waiting {
+    token: u32,
+    payload: u32,
+    turn: u64,
+}
+
+pub struct Http {
+    target: Target,
+    pool: Arc<Pool>,
+    poll: Poll,
+    ready: Events,
+    alarm: Alarm,
+    /// By mio token.
+    links: Vec<Option<Link>>,
+    vacant: Vec<usize>,
+    idle: Vec<usize>,
+    /// With something to write.
+    dirty: Vec<usize>,
+    connecting: Vec<usize>,
+    waiting: VecDeque<Waiting>,
+    places: Vec<Place>,
+    /// Counts calls of `poll`.
+    turn: u64,
+    retry_at: u64,
+    /// Attempts in a row that ended without an answer; connections of one attempt count once.
+    failures: u32,
+    attempt: u64,
+    address: usize,
+    reason: Option<Failure>,
+    /// Connections that ended and were not replaced yet.
+    gone: u64,
+    buffer: Vec<u8>,
+    traffic: Traffic,
+}
+
+impl Http {
+    /// Makes the first connections and waits until all are open; `go_on` may end the wait.
+    pub fn connect(
+        target: Target,
+        pool: Arc<Pool>,
+        clock: &impl Clock,
+        go_on: impl Fn() -> bool,
+    ) -> Result<Http, Error> {
+        check_payloads(&pool)?;
+        let mut http = Http::new(target, pool).map_err(Error::system("set up the event loop"))?;
+        let mut events = Vec::new();
+        let tries = http.target.addresses.len() as u32;
+        while http.idle.len() < http.target.initial {
+            let now = clock.now();
+            while http.retry_at <= now && http.open() < http.target.initial && http.failures < tries {
+                http.dial(now, &mut events);
+            }
+            http.poll(clock, now + FIRST_BACKOFF_NS, &mut events);
+            let given_up = if http.failures >= tries { http.reason.clone() } else { None };
+            let interrupted = || (!go_on()).then(|| Failure::new(Code::ConnectFailed, "interrupted"));
+            if let Some(failure) = given_up.or_else(interrupted) {
+                return Err(Error::Connect { endpoint: http.target.endpoint, reason: failure.message });
+            }
+        }
+        http.traffic = Traffic::default();
+        http.gone = 0;
+        Ok(http)
+    }
+
+    fn new(target: Target, pool: Arc<Pool>) -> io::Result<Http> {
+        let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        Ok(Http {
+            target,
+            pool,
+            poll,
+            ready: Events::with_capacity(READY_EVENTS),
+            alarm,
+            links: Vec::new(),
+            vacant: Vec::new(),
+            idle: Vec::new(),
+            dirty: Vec::new(),
+            connecting: Vec::new(),
+            waiting: VecDeque::new(),
+            places: Vec::new(),
+            turn: 0,
+            retry_at: 0,
+            failures: 0,
+            attempt: 0,
+            address: 0,
+            reason: None,
+            gone: 0,
+            buffer: vec![0; READ_BUFFER],
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// Connections, those being made included.
+    fn open(&self) -> usize {
+        self.links.len() - self.vacant.len()
+    }
+
+    /// As many more connections as there are requests without one.
+    fn dial_for_waiting(&mut self, now: u64, events: &mut Vec<Event>) {
+        let wanted = self.waiting.len().saturating_sub(self.idle.len() + self.connecting.len());
+        for _ in 0..wanted {
+            if self.retry_at > now || self.open() >= self.target.connections {
+                return;
+            }
+            self.dial(now, events);
+        }
+    }
+
+    fn dial(&mut self, now: u64, events: &mut Vec<Event>) {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.links.push(None);
+            self.links.len() - 1
+        });
+        let address = self.target.addresses[self.address % self.target.addresses.len()];
+        let wire = match self.target.tls.as_ref().map(Tls::connection).transpose() {
+            Ok(tls) => Wire::dial(address, tls, self.poll.registry(), Token(slot)).map_err(|e| connect_failure(&e)),
+            Err(error) => Err(Failure::new(Code::Tls, format!("TLS: {error}"))),
+        };
+        match wire {
+            Ok(wire) => {
+                let deadline = now.saturating_add(self.target.connect_timeout_ns);
+                self.links[slot] = Some(Link::new(wire, deadline, self.attempt, self.target.bodiless));
+                self.connecting.push(slot);
+            }
+            Err(failure) => {
+                self.vacant.push(slot);
+                self.address += 1;
+                self.failed(self.attempt, &failure, now);
+                self.fail_one_waiting(failure, now, events);
+            }
+        }
+    }
+
+    /// A connection was of no use: make the next ones later, and later each time.
+    fn failed(&mut self, attempt: u64, failure: &Failure, now: u64) {
+        self.reason = Some(failure.clone());
+        if attempt == self.attempt {
+            self.attempt += 1;
+            self.failures += 1;
+            let backoff = FIRST_BACKOFF_NS << (self.failures - 1).min(10);
+            self.retry_at = now + backoff.min(LONGEST_BACKOFF_NS);
+        }
+    }
+
+    fn fail_one_waiting(&mut self, failure: Failure, at: u64, events: &mut Vec<Event>) {
+        if let Some(waiting) = self.waiting.pop_front() {
+            self.places[waiting.token as usize] = Place::Nowhere;
+            events.push(Event::Done { token: waiting.token, at, outcome: Err(failure) });
+        }
+    }
+
+    /// Take the connection out of every list.
+    fn close(&mut self, slot: usize) -> Option<Link> {
+        let mut link = self.links[slot].take()?;
+        link.wire.deregister(self.poll.registry());
+        self.vacant.push(slot);
+        self.gone += 1;
+        if link.exchange.is_none() {
+            self.idle.retain(|&idle| idle != slot);
+            self.connecting.retain(|&connecting| connecting != slot);
+        }
+        Some(link)
+    }
+
+    /// The connection broke: its request fails, or the one that it was made for.
+    fn lose(&mut self, slot: usize, failure: Failure, at: u64, events: &mut Vec<Event>) {
+        let Some(mut link) = self.close(slot) else { return };
+        if let Some(exchange) = link.exchange.take() {
+            self.places[exchange.token as usize] = Place::Nowhere;
+            events.push(Event::Done { token: exchange.token, at, outcome: Err(failure.clone()) });
+        } else if !link.wire.is_open() {
+            self.address += 1;
+            if self.waiting.len() > self.connecting.len() {
+                self.fail_one_waiting(failure.clone(), at, events);
+            }
+        }
+        if link.answered == 0 {
+            self.failed(link.attempt, &failure, at);
+        }
+    }
+
+    /// Give waiting requests to idle connections.
+    fn open_waiting(&mut self) {
+        while !self.waiting.is_empty() {
+            let Some(slot) = self.idle.pop() else { return };
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let Some(link) = &mut self.links[slot] else { continue };
+            let exchange = Exchange { token: waiting.token, unsent: Some(waiting.turn) };
+            link.open(exchange, &self.target.head, &self.pool, waiting.payload);
+            self.places[waiting.token as usize] = Place::On(slot);
+            self.dirty.push(slot);
+        }
+    }
+
+    fn flush(&mut self, now: u64, clock: &impl Clock, events: &mut Vec<Event>) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            let Some(link) = &mut self.links[slot] else { continue };
+            match link.flush(&self.pool, self.turn) {
+                Ok((written, late)) => {
+                    self.traffic.bytes_sent += written;
+                    events.extend(late.map(|token| Event::Sent { token, at: now }));
+                }
+                Err(failure) => {
+                    // The answer may have arrived before the connection broke.
+                    self.read(slot, true, clock, events);
+                    self.lose(slot, failure, now, events);
+                }
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    fn read(&mut self, slot: usize, hung_up: bool, clock: &impl Clock, events: &mut Vec<Event>) {
+        while let Some(link) = &mut self.links[slot] {
+            let heard = match link.read(&mut self.buffer) {
+                Ok(heard) => heard,
+                Err(failure) => return self.lose(slot, failure, clock.now(), events),
+            };
+            // A short read means that the socket is empty, unless the end of the stream comes right behind it.
+            let more = |count: usize| hung_up || link.wire.is_encrypted() || count == READ_BUFFER;
+            let go_on = match heard {
+                Heard::Nothing => false,
+                Heard::Bytes(count) => {
+                    self.traffic.bytes_received += count as u64;
+                    more(count)
+                }
+                Heard::Answer(count, outcome) => {
+                    self.traffic.bytes_received += count as u64;
+                    let go_on = more(count);
+                    self.answered(slot, outcome, clock.now(), events);
+                    go_on
+                }
+                Heard::LastAnswer(outcome) => {
+                    self.answered(slot, outcome, clock.now(), events);
+                    false
+                }
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    fn answered(&mut self, slot: usize, outcome: Result<(), Failure>, at: u64, events: &mut Vec<Event>) {
+        let Some(link) = &mut self.links[slot] else { return };
+        if let Some(exchange) = &link.exchange {
+            let token = exchange.token;
+            self.places[token as usize] = Place::Nowhere;
+            events.push(Event::Done { token, at, outcome });
+        }
+        self.failures = 0;
+        if link.finish() {
+            self.idle.push(slot);
+        } else {
+            self.close(slot);
+        }
+    }
+
+    /// Those that are open now can be used.
+    fn welcome(&mut self) {
+        let mut at = 0;
+        while let Some(&slot) = self.connecting.get(at) {
+            if self.links[slot].as_ref().is_some_and(|link| link.wire.is_open()) {
+                self.connecting.swap_remove(at);
+                self.idle.push(slot);
+                if self.gone > 0 {
+                    self.gone -= 1;
+                    self.traffic.reconnects += 1;
+                }
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Next time at which something must happen although no byte arrives.
+    fn own_deadline(&self, now: u64) -> u64 {
+        // A retry that was due already waits for a free connection, not for the time.
+        let retry = Some(self.retry_at).filter(|&at| at > now && !self.waiting.is_empty());
+        let connect = self.connecting.iter().filter_map(|&slot| self.links[slot].as_ref()).map(|link| link.deadline);
+        connect.chain(retry).min().unwrap_or(u64::MAX)
+    }
+
+    fn expire_connecting(&mut self, now: u64, events: &mut Vec<Event>) {
+        for slot in self.connecting.clone() {
+            if self.links[slot].as_ref().is_some_and(|link| link.deadline <= now) {
+                let seconds = self.target.connect_timeout_ns as f64 / 1e9;
+                let failure = Failure::new(Code::ConnectFailed, format!("no connection within {seconds} s"));
+                self.lose(slot, failure, now, events);
+            }
+        }
+    }
+
+    fn wait(&mut self, now: u64, until: u64) {
+        let until = until.min(self.own_deadline(now));
+        // An interrupted or failed wait is only a short one: the caller looks at the clock and comes back.
+        if until <= now {
+            let _ = self.poll.poll(&mut self.ready, Some(std::time::Duration::ZERO));
+        } else {
+            self.alarm.set(now, until);
+            let _ = self.poll.poll(&mut self.ready, None);
+        }
+    }
+}
+
+impl AsRawFd for Http {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+impl Transport for Http {
+    #[inline]
+    fn submit(&mut self, token: u32, payload: u32) {
+        if self.places.len() <= token as usize {
+            self.places.resize(token as usize + 1, Place::Nowhere);
+        }
+        self.places[token as usize] = Place::Waiting;
+        self.waiting.push_back(Waiting { token, payload, turn: self.turn });
+    }
+
+    fn cancel(&mut self, token: u32) {
+        match std::mem::replace(&mut self.places[token as usize], Place::Nowhere) {
+            Place::Nowhere => {}
+            Place::Waiting => self.waiting.retain(|waiting| waiting.token != token),
+            // The answer may still come: nothing else can use this connection.
+            Place::On(slot) => drop(self.close(slot)),
+        }
+    }
+
+    fn poll(&mut self, clock: &impl Clock, until: u64, events: &mut Vec<Event>) {
+        let now = clock.now();
+        if !self.waiting.is_empty() {
+            self.dial_for_waiting(now, events);
+            self.open_waiting();
+        }
+        self.flush(now, clock, events);
+        self.turn += 1;
+        self.wait(now, if events.is_empty() { until } else { now });
+        let mut ready = std::mem::replace(&mut self.ready, Events::with_capacity(0));
+        for event in ready.iter().filter(|event| event.token() != ALARM) {
+            let slot = event.token().0;
+            let Some(link) = &mut self.links[slot] else { continue };
+            if event.is_writable() || event.is_error() {
+                if let Err(failure) = link.became_writable() {
+                    self.lose(slot, failure, clock.now(), events);
+                    continue;
+                }
+                if link.exchange.is_some() {
+                    self.dirty.push(slot);
+                }
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.read(slot, event.is_read_closed() || event.is_error(), clock, events);
+            }
+        }
+        ready.clear();
+        self.ready = ready;
+        if !self.connecting.is_empty() {
+            self.welcome();
+            self.expire_connecting(clock.now(), events);
+        }
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+}

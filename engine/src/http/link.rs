@@ -1,0 +1,136 @@
+//! One HTTP/1.1 connection and the request that is on it.
+
+use super::response::Response;
+use crate::error::{Code, Failure};
+use crate::http2::outbox::Outbox;
+use crate::payload::Pool;
+use crate::wire::Wire;
+use std::io::{ErrorKind, Read};
+
+/// A request that was given to this connection.
+pub struct Exchange {
+    pub token: u32,
+    /// The turn in which it was submitted, until its first byte has left.
+    pub unsent: Option<u64>,
+}
+
+pub struct Link {
+    pub wire: Wire,
+    writable: bool,
+    pub exchange: Option<Exchange>,
+    response: Response,
+    outbox: Outbox,
+    /// Until when the connection must be open.
+    pub deadline: u64,
+    /// Which attempt to connect this was.
+    pub attempt: u64,
+    pub answered: u64,
+}
+
+/// What one read brought.
+pub enum Heard {
+    /// Nothing more for now.
+    Nothing,
+    /// So many bytes; the socket may hold more.
+    Bytes(usize),
+    /// So many bytes, and with them the end of the response.
+    Answer(usize, Result<(), Failure>),
+    /// The end of the stream where the response ends with it, too.
+    LastAnswer(Result<(), Failure>),
+}
+
+impl Link {
+    pub fn new(wire: Wire, deadline: u64, attempt: u64, bodiless: bool) -> Link {
+        Link {
+            wire,
+            writable: false,
+            exchange: None,
+            response: Response::new(bodiless),
+            outbox: Outbox::default(),
+            deadline,
+            attempt,
+            answered: 0,
+        }
+    }
+
+    pub fn became_writable(&mut self) -> Result<(), Failure> {
+        self.writable |= self.wire.became_writable()?;
+        Ok(())
+    }
+
+    #[inline]
+    pub fn open(&mut self, exchange: Exchange, head: &[u8], pool: &Pool, payload: u32) {
+        self.exchange = Some(exchange);
+        self.outbox.put(head);
+        self.outbox.put_payload(pool, payload, 0, pool.get(payload).len());
+    }
+
+    /// Write what the kernel takes; returns how much of it, and the token of a request whose first byte left later than
+    /// in the turn of its submission.
+    #[inline]
+    pub fn flush(&mut self, pool: &Pool, turn: u64) -> Result<(u64, Option<u32>), Failure> {
+        if !self.writable || self.outbox.is_empty() {
+            return Ok((0, None));
+        }
+        let before = self.outbox.written();
+        // Encrypted bytes may still wait in the wire; they leave when the socket says so.
+        self.writable = self.outbox.write_to(pool, &mut self.wire).map_err(|error| self.wire.failure(&error))?;
+        let written = self.outbox.written() - before;
+        let late = match &mut self.exchange {
+            Some(exchange) if written > 0 => exchange.unsent.take().filter(|&submitted| submitted != turn),
+            _ => None,
+        };
+        Ok((written, late.and(self.exchange.as_ref()).map(|exchange| exchange.token)))
+    }
+
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<Heard, Failure> {
+        let was_open = self.wire.is_open();
+        let read = self.wire.read(buffer);
+        if !was_open && self.wire.is_open() {
+            self.writable = true;
+        }
+        match read {
+            Ok(0) if self.exchange.is_some() && self.response.end() => Ok(Heard::LastAnswer(self.response.outcome())),
+            Ok(0) => Err(self.cut(self.wire.ended())),
+            Ok(count) => self.understand(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Heard::Nothing),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Heard::Bytes(buffer.len())),
+            Err(error) => Err(self.cut(self.wire.failure(&error))),
+        }
+    }
+
+    /// Say where in the response the connection ended.
+    fn cut(&self, failure: Failure) -> Failure {
+        if self.exchange.is_none() || self.response.is_untouched() {
+            return failure;
+        }
+        Failure::new(failure.code, format!("{} in the middle of the response", failure.message))
+    }
+
+    #[inline]
+    fn understand(&mut self, input: &[u8]) -> Result<Heard, Failure> {
+        let wrong = |what: &str| Failure::new(Code::ProtocolError, format!("the server sent {what}"));
+        if self.exchange.is_none() {
+            return Err(wrong("a response that nobody waits for"));
+        }
+        let used = self.response.feed(input).map_err(|violation| wrong(violation.0))?;
+        if !self.response.is_done() {
+            return Ok(Heard::Bytes(input.len()));
+        }
+        if used < input.len() {
+            return Err(wrong("more bytes than its response announced"));
+        }
+        Ok(Heard::Answer(input.len(), self.response.outcome()))
+    }
+
+    /// The exchange is over; true if the connection can carry another one.
+    #[inline]
+    pub fn finish(&mut self) -> bool {
+        self.exchange = None;
+        self.answered += 1;
+        // An answer to a request that was not sent whole: the server would take the rest for the next one.
+        let reusable = self.response.may_stay_open() && self.outbox.is_empty();
+        self.response.reset();
+        reusable
+    }
+}

@@ -1,0 +1,122 @@
+"""What a scenario's load means: the engine's schedule, the rate it asks for, and what of it can be judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from runner.errors import UsageError
+from runner.load.plan import ClosedLoop, Constant, Gamma, Intervals, OpenLoop, Periodic, Poisson, Replay, Schedule
+from runner.measure.settings import MeasureSettings
+from runner.scenario.arrivals import Arrivals, ArrivalsError, read_intervals, read_timestamps
+from runner.scenario.schema import (
+    ConcurrencyLoad,
+    ConstantLoad,
+    GammaLoad,
+    IntervalsLoad,
+    Load,
+    OpenLoad,
+    PeriodicLoad,
+    PoissonLoad,
+    ReplayLoad,
+)
+
+CEILING_SLOTS = 16
+"""An open loop has no number of slots; so many keep the null transport busy."""
+
+
+def schedule_of(load: Load) -> Schedule:
+    """The engine's schedule of a load.
+
+    Raises:
+        UsageError: a file of send times makes none.
+    """
+    match load:
+        case ConcurrencyLoad(concurrency=concurrency):
+            return ClosedLoop(concurrency=concurrency)
+        case PeriodicLoad():
+            return Periodic(start=load.start, end=load.end, step=load.step, request_period=load.request_period)
+        case ConstantLoad():
+            arrivals: Constant | Poisson | Gamma | Intervals | Replay = Constant(rate=load.rate)
+        case PoissonLoad():
+            arrivals = Poisson(rate=load.rate)
+        case GammaLoad():
+            arrivals = Gamma(rate=load.rate, cv=load.cv)
+        case IntervalsLoad():
+            arrivals = Intervals(gaps_ns=send_times(load).values_ns)
+        case ReplayLoad():
+            arrivals = Replay(offsets_ns=send_times(load).values_ns)
+    return OpenLoop(arrivals=arrivals, max_in_flight=load.max_in_flight)
+
+
+def send_times(load: IntervalsLoad | ReplayLoad) -> Arrivals:
+    """The file of a load, read once while it does not change."""
+    try:
+        return (read_intervals if isinstance(load, IntervalsLoad) else read_timestamps)(Path(load.file))
+    except ArrivalsError as error:
+        raise UsageError(f"load.file: {error}", hint="mend that line, or name another file") from error
+
+
+def seed_of(load: Load, settings: MeasureSettings) -> int:
+    """Seed of the gaps: the load's own, else that of everything random in measuring."""
+    own = load.seed if isinstance(load, PoissonLoad | GammaLoad) else None
+    return settings.seed if own is None else own
+
+
+def asked_per_s(load: Load) -> float | None:
+    """Rate that an open loop should offer; None in a closed loop and where it is not one rate."""
+    match load:
+        case ConstantLoad(rate=rate) | PoissonLoad(rate=rate) | GammaLoad(rate=rate):
+            return rate
+        case IntervalsLoad():
+            gaps_ns = send_times(load).values_ns
+            return len(gaps_ns) * 1e9 / sum(gaps_ns)
+        case _:
+            return None
+
+
+def is_open(load: Load) -> bool:
+    """Requests leave at their times, not when a slot frees."""
+    return isinstance(load, OpenLoad)
+
+
+def ends_by_itself(load: Load) -> bool:
+    """A load with a last request is measured as a whole: no part of it stands for the rest."""
+    return isinstance(load, ReplayLoad | PeriodicLoad)
+
+
+def slots_of(load: Load) -> int:
+    """Requests kept in flight; 1 in an open loop, where there are no slots."""
+    match load:
+        case ConcurrencyLoad(concurrency=concurrency):
+            return concurrency
+        case PeriodicLoad(start=start):
+            return start
+        case _:
+            return 1
+
+
+def most_in_flight(load: Load) -> int:
+    """Requests in flight at most: each needs a slot of its own in shared memory."""
+    match load:
+        case ConcurrencyLoad(concurrency=slots) | PeriodicLoad(end=slots):
+            return slots
+        case _:
+            return load.max_in_flight
+
+
+def ceiling_slots(load: Load) -> int:
+    """Requests in flight with which the engine's own ceiling is measured."""
+    return min(most_in_flight(load), CEILING_SLOTS) if is_open(load) else most_in_flight(load)
+
+
+def settings_for(settings: MeasureSettings, load: Load) -> MeasureSettings:
+    """Settings as this load needs them: one that ends by itself has no warm-up and no stop rule."""
+    if not ends_by_itself(load):
+        return settings
+    return replace(settings, whole=True, warmup_min_s=0.0, warmup_min_requests_per_slot=0, warmup_max_fraction=0.0)
+
+
+def schedule_facts(load: Load) -> dict[str, str]:
+    """Labels that name the schedule beside its parameters: the digest of its file."""
+    return {"send_times_sha256": send_times(load).sha256} if isinstance(load, IntervalsLoad | ReplayLoad) else {}

@@ -1,0 +1,49 @@
+"""What must not be written down: values of a resolved scenario whose names say that they are secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from runner.results.manifest import HIDDEN
+
+_SECRET = re.compile(r"(?i)authorization|token|secret|passw(?:or)?d|credential|cookie|(?:^|[-_])key$|api[-_]?key")
+
+
+def without_secrets(resolved: str) -> str:
+    """The resolved scenario with the values of secret headers, and the defaults of secret variables, hidden."""
+    document = yaml.safe_load(resolved)
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120) if _hide(document) else resolved
+
+
+def _hide(document: Any) -> bool:
+    """Hide in place; True if there was something to hide."""
+    if not isinstance(document, dict):
+        return False
+    headers = [table for node in _mappings(document) if isinstance(table := node.get("headers"), dict)]
+    found = [(table, name) for table in headers for name in table if _SECRET.search(str(name))]
+    variables = document.get("vars")
+    if isinstance(variables, dict):
+        found += [(v, "default") for name, v in variables.items() if _is_secret(str(name), v)]
+    axes = _mappings(document.get("matrix", {}))
+    found += [
+        (axis, label) for axis in axes for label in axis if ".headers." in str(label) and _SECRET.search(str(label))
+    ]
+    for table, name in found:
+        table[name] = HIDDEN
+    return bool(found)
+
+
+def _is_secret(name: str, variable: Any) -> bool:
+    return isinstance(variable, dict) and isinstance(variable.get("default"), str) and bool(_SECRET.search(name))
+
+
+def _mappings(node: Any) -> list[dict[Any, Any]]:
+    """Every mapping in the tree."""
+    if isinstance(node, list):
+        return [found for child in node for found in _mappings(child)]
+    if not isinstance(node, dict):
+        return []
+    return [node, *(found for child in node.values() for found in _mappings(child))]

@@ -1,0 +1,369 @@
+"""The KServe (Triton) protocol over HTTP/1.1: JSON with the binary-tensor extension, or JSON alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from runner.errors import ServiceError
+from runner.results.records import ModelStatistics
+from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
+from runner.services.compression import compressed
+from runner.services.names import did_you_mean, version_order
+from runner.services.pipeline import EnsembleStep, composing_models
+from runner.services.tensors import WIRE, from_wire, to_wire
+from runner.services.tls import Tls, load_tls
+
+if TYPE_CHECKING:
+    from runner.scenario.schema import Workload
+
+Array = npt.NDArray[np.generic]
+_HEAD_LENGTH = "Inference-Header-Content-Length"
+_NO_JSON = ("FP16", "BF16")
+"""Triton does not take these as JSON."""
+
+
+def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
+    """A client for the endpoint; nothing is sent yet."""
+    return KServeHttp(
+        endpoint.http,
+        tensors=workload.tensors,
+        headers=tuple(workload.headers.items()),
+        tls=None if workload.tls is None else load_tls(workload.tls),
+        compression=None if workload.compression == "none" else workload.compression,
+    )
+
+
+def _no_streams() -> ServiceError:
+    return ServiceError("this service has no streams over HTTP", hint="write `workload.protocol: grpc`")
+
+
+class KServeHttp:
+    """A `Service` over HTTP/1.1; every call has a connection of its own."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 10.0,
+        tensors: Literal["binary", "json"] = "binary",
+        headers: Sequence[tuple[str, str]] = (),
+        tls: Tls | None = None,
+        compression: Literal["gzip", "deflate"] | None = None,
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._tensors = tensors
+        self._headers = tuple(headers)
+        self._tls, self._compression = tls, compression
+        self._known: dict[str, ModelMetadata] = {}
+
+    def route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode` go."""
+        return Route(kind="http", address=endpoint.http, path=_infer(model), headers=self._headers, tls=self._tls)
+
+    def stream_route(self, model: str, endpoint: Endpoint) -> Route:
+        """There are no streams over HTTP."""
+        raise _no_streams()
+
+    def ready(self, model: str) -> bool:
+        """True when the model can be called now; False while nothing answers or the model is not loaded."""
+        try:
+            status, _, body = self._exchange("GET", f"/v2/models/{quote(model, safe='')}/ready", self._timeout_s)
+        except ConnectionError:
+            return False
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error, f"ask whether model {model!r} is ready", self._timeout_s) from error
+        if status in (401, 403):
+            raise self._refusal(status, body, f"ask whether model {model!r} is ready", model)
+        return status == 200
+
+    def models(self) -> list[str]:
+        """Names in the server's repository index, loaded or not."""
+        answer = self._json("POST", "/v2/repository/index", "list the server's models", body=b"{}")
+        return sorted({entry["name"] for entry in answer})
+
+    def metadata(self, model: str) -> ModelMetadata:
+        """Inputs, outputs, batching and, of an ensemble, the models behind it."""
+        answer = self._json("GET", _path(model), f"read the metadata of model {model!r}", model)
+        config = self._config(model)
+        max_batch = int(config.get("max_batch_size", 0))
+        optional = {tensor["name"] for tensor in config.get("input", ()) if tensor.get("optional")}
+
+        def spec(tensor: Mapping[str, Any]) -> TensorSpec:
+            shape = tuple(int(size) for size in tensor["shape"])
+            name = tensor["name"]
+            return TensorSpec(name, tensor["datatype"], shape[1:] if max_batch else shape, name in optional)
+
+        return ModelMetadata(
+            name=answer["name"],
+            version=max(answer.get("versions", ()), key=version_order, default=""),
+            platform=answer.get("platform", ""),
+            max_batch_size=max_batch,
+            inputs=tuple(spec(tensor) for tensor in answer["inputs"]),
+            outputs=tuple(spec(tensor) for tensor in answer["outputs"]),
+            composing_models=composing_models(model, self._steps),
+        )
+
+    def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
+        """Counters of each model since the server started, all its versions together."""
+        return tuple(self._statistics_of(model) for model in models)
+
+    def encode(self, model: str, inputs: Tensors) -> bytes:
+        """The headers that differ from request to request, an empty line, and the body."""
+        headers, body = self._request(model, inputs)
+        headers["Content-Length"] = str(len(body))
+        return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n" + body
+
+    def encode_stream(self, model: str, inputs: Tensors) -> bytes:
+        """There are no streams over HTTP."""
+        raise _no_streams()
+
+    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+        """Answers over HTTP are not compared."""
+        raise ServiceError("answers over HTTP cannot be recorded", hint="write `workload.protocol: grpc`")
+
+    def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, Array]:
+        """One real inference."""
+        headers, body = self._request(model, inputs)
+        doing = f"call model {model!r}"
+        status, answered, content = self._reach("POST", _infer(model), doing, timeout_s, body, headers)
+        if status != 200:
+            raise self._refusal(status, content, doing, model)
+        try:
+            return dict(_outputs(answered.get(_HEAD_LENGTH), content))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceError(
+                f"the answer of model {model!r} is not valid: {error}",
+                hint="the server's python backend may run with numpy 2, which its build reads wrongly",
+            ) from error
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _config(self, model: str) -> dict[str, Any]:
+        doing = f"read the configuration of model {model!r}"
+        config: dict[str, Any] = self._json("GET", f"{_path(model)}/config", doing, model)
+        return config
+
+    def _steps(self, model: str) -> list[EnsembleStep]:
+        steps = self._config(model).get("ensemble_scheduling", {}).get("step", ())
+        return [
+            EnsembleStep(
+                step["model_name"],
+                frozenset(step.get("input_map", {}).values()),
+                frozenset(step.get("output_map", {}).values()),
+            )
+            for step in steps
+        ]
+
+    def _statistics_of(self, model: str) -> ModelStatistics:
+        answer = self._json("GET", f"{_path(model)}/stats", f"read the statistics of model {model!r}", model)
+        versions = answer["model_stats"]
+
+        def total(counter: str, part: str) -> int:
+            return sum(int(v["inference_stats"].get(counter, {}).get(part, 0)) for v in versions)
+
+        return ModelStatistics(
+            model=model,
+            version=",".join(sorted((version["version"] for version in versions), key=version_order)),
+            success_count=total("success", "count"),
+            failure_count=total("fail", "count"),
+            inference_count=sum(int(version["inference_count"]) for version in versions),
+            execution_count=sum(int(version["execution_count"]) for version in versions),
+            queue_ns=total("queue", "ns"),
+            compute_input_ns=total("compute_input", "ns"),
+            compute_infer_ns=total("compute_infer", "ns"),
+            compute_output_ns=total("compute_output", "ns"),
+            success_ns=total("success", "ns"),
+            cache_hit_count=total("cache_hit", "count"),
+            cache_miss_count=total("cache_miss", "count"),
+        )
+
+    def _request(self, model: str, inputs: Tensors) -> tuple[dict[str, str], bytes]:
+        """Headers and body of one inference."""
+        datatypes = self._datatypes(model, inputs)
+        heads, raw = list[dict[str, Any]](), list[bytes]()
+        for name, array in inputs.items():
+            head: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatypes[name]}
+            try:
+                wire = to_wire(array, datatypes[name])
+                if self._tensors == "json":
+                    head["data"] = _as_json(array, datatypes[name])
+                else:
+                    head["parameters"] = {"binary_data_size": len(wire)}
+                    raw.append(wire)
+            except ValueError as error:
+                raise ServiceError(f"input {name!r} of model {model!r}: {error}") from error
+            heads.append(head)
+        binary = self._tensors == "binary"
+        document: dict[str, Any] = {"inputs": heads}
+        if binary:
+            document["parameters"] = {"binary_data_output": True}
+        json_part = json.dumps(document, separators=(",", ":")).encode()
+        headers = {"Content-Type": "application/octet-stream" if binary else "application/json"}
+        if binary:
+            headers[_HEAD_LENGTH] = str(len(json_part))
+        if self._compression:
+            headers["Content-Encoding"] = self._compression
+        return headers, compressed(b"".join([json_part, *raw]), self._compression)
+
+    def _datatypes(self, model: str, inputs: Tensors) -> dict[str, str]:
+        if model not in self._known:
+            self._known[model] = self.metadata(model)
+        datatypes = {tensor.name: tensor.datatype for tensor in self._known[model].inputs}
+        for name in inputs:
+            if name not in datatypes:
+                raise ServiceError(
+                    f"model {model!r} has no input {name!r}; it has {', '.join(datatypes)}",
+                    hint=did_you_mean(name, list(datatypes)),
+                )
+        return datatypes
+
+    def _json(self, method: str, path: str, doing: str, model: str = "", body: bytes | None = None) -> Any:
+        status, _, content = self._reach(method, path, doing, self._timeout_s, body)
+        if status != 200:
+            raise self._refusal(status, content, doing, model)
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise ServiceError(
+                f"could not {doing} at {self._address}: the answer is not JSON",
+                hint="this server does not speak Triton's KServe v2",
+            ) from error
+
+    def _reach(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        timeout_s: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        try:
+            return self._exchange(method, path, timeout_s, body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error, doing, timeout_s) from error
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        connection = _connection(self._address, self._tls, timeout_s)
+        try:
+            connection.request(method, path, body, {**dict(self._headers), **(headers or {})})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def _unreachable(self, error: Exception, doing: str, limit_s: float) -> ServiceError:
+        where = f"could not {doing} at {self._address}"
+        if isinstance(error, TimeoutError):
+            return ServiceError(
+                f"{where}: no answer within {limit_s:g} s",
+                hint="the server accepts connections but does not answer; look at its log and its load",
+            )
+        hint = "nothing answers there: is the server running?"
+        if type(error).__module__ == "ssl" or "SSL" in str(error):
+            hint = "the TLS handshake failed: see workload.tls (ca, cert, key, server_name)"
+        return ServiceError(f"{where}: {error or type(error).__name__}", hint=hint)
+
+    def _refusal(self, status: int, content: bytes, doing: str, model: str) -> ServiceError:
+        """What the server says, in its own words where it has any."""
+        try:
+            said = str(json.loads(content)["error"])
+        except (ValueError, KeyError, TypeError):
+            said = content[:300].decode(errors="replace").strip()
+        where = f"could not {doing} at {self._address}: HTTP {status}: {said}"
+        if "unknown model" in said or "is not available" in said or "is not found" in said:
+            return ServiceError(where, hint=self._nearest_model(model))
+        return ServiceError(where, hint="the server refused it; its log says more")
+
+    def _nearest_model(self, model: str) -> str:
+        try:
+            names = self.models()
+        except ServiceError:
+            return "check workload.model against the server's repository"
+        return did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
+
+
+class _NamedHttps(http.client.HTTPSConnection):
+    """A connection whose server may be certified under another name than its address."""
+
+    def __init__(self, host: str, tls: Tls, timeout_s: float) -> None:
+        self.tls_context = tls.context("http/1.1")
+        self.server_name = tls.server_name
+        super().__init__(host, timeout=timeout_s, context=self.tls_context)
+
+    def connect(self) -> None:
+        """Connect and shake hands."""
+        http.client.HTTPConnection.connect(self)
+        self.sock = self.tls_context.wrap_socket(self.sock, server_hostname=self.server_name or self.host)
+
+
+def _connection(address: str, tls: Tls | None, timeout_s: float) -> http.client.HTTPConnection:
+    return (
+        http.client.HTTPConnection(address, timeout=timeout_s) if tls is None else _NamedHttps(address, tls, timeout_s)
+    )
+
+
+def _path(model: str) -> str:
+    return f"/v2/models/{quote(model, safe='')}"
+
+
+def _infer(model: str) -> str:
+    return f"{_path(model)}/infer"
+
+
+def _as_json(array: Array, datatype: str) -> list[Any]:
+    """The elements in row-major order.
+
+    Raises:
+        ValueError: JSON cannot carry them.
+    """
+    if datatype in _NO_JSON:
+        raise ValueError(f"a {datatype} tensor cannot travel as JSON; use workload.tensors: binary")
+    if datatype == "BYTES":
+        try:
+            return [e.decode() if isinstance(e, bytes) else str(e) for e in array.flatten().tolist()]
+        except UnicodeDecodeError as error:
+            raise ValueError("bytes that are not UTF-8 cannot travel as JSON; use workload.tensors: binary") from error
+    if array.dtype.kind == "f" and not np.isfinite(array.astype(np.float64)).all():
+        raise ValueError("infinities and NaN cannot travel as JSON; use workload.tensors: binary")
+    return list(array.flatten().tolist())
+
+
+def _outputs(head_length: str | None, content: bytes) -> Iterator[tuple[str, Array]]:
+    split = len(content) if head_length is None else int(head_length)
+    position = split
+    for tensor in json.loads(content[:split])["outputs"]:
+        name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
+        if "data" in tensor:
+            yield name, _from_json(tensor["data"], datatype, shape)
+            continue
+        size = int(tensor["parameters"]["binary_data_size"])
+        yield name, from_wire(content[position : position + size], datatype, shape)
+        position += size
+
+
+def _from_json(data: Any, datatype: str, shape: Sequence[int]) -> Array:
+    if datatype == "BYTES":
+        elements = np.empty(math.prod(shape), dtype=np.object_)
+        elements[:] = [str(element).encode() for element in np.array(data, dtype=np.object_).flatten()]
+        return elements.reshape(tuple(shape))
+    if datatype not in WIRE:
+        raise ValueError(f"a {datatype} tensor in JSON")
+    return np.array(data, dtype=WIRE[datatype]).reshape(tuple(shape))

@@ -1,0 +1,30 @@
+"""Secrets of a resolved scenario are not written down; everything else stays as it is."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from runner.results.manifest import HIDDEN
+from runner.results.secrets import without_secrets
+
+
+@pytest.mark.parametrize("name", ["Authorization", "x-api-key", "X-Auth-Token", "cookie", "Proxy-Authorization", "key"])
+def test_secret_headers_are_hidden(name: str) -> None:
+    text = yaml.safe_dump({"workload": {"headers": {name: "hunter2", "X-Trace": "t"}}})
+    assert yaml.safe_load(without_secrets(text)) == {"workload": {"headers": {name: HIDDEN, "X-Trace": "t"}}}
+
+
+def test_variables_and_axes_that_hold_secrets_are_hidden() -> None:
+    document = {
+        "vars": {"api_token": {"type": "string", "default": "hunter2"}, "batch": {"type": "int", "default": 3}},
+        "matrix": {"axes": {"workload.headers.Authorization": ["hunter2", "hunter3"]}},
+    }
+    hidden = without_secrets(yaml.safe_dump(document))
+    assert "hunter" not in hidden
+    assert yaml.safe_load(hidden)["vars"]["batch"] == {"type": "int", "default": 3}
+
+
+def test_nothing_to_hide_changes_nothing() -> None:
+    text = "workload: {headers: {X-Trace: t}, model: tokenizer}  # untouched\n"
+    assert without_secrets(text) == text

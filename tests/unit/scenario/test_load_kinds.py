@@ -1,0 +1,107 @@
+"""Every kind of load from its text: values, axes, names of points, and files of send times."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runner.scenario.arrivals import ArrivalsError, read_intervals, read_timestamps
+from runner.scenario.matrix import expand
+
+HEAD = "scenario: 1\nname: x\nworkload: {model: m}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{}", {"kind": "concurrency", "concurrency": 1}),
+        ("{concurrency: 4}", {"kind": "concurrency", "concurrency": 4}),
+        ("{kind: constant, rate: 50/s}", {"kind": "constant", "rate": "50/s", "max_in_flight": 10_000}),
+        (
+            "{kind: poisson, rate: 120/m, seed: 4, max_in_flight: 9}",
+            {"kind": "poisson", "rate": "2/s", "seed": 4, "max_in_flight": 9},
+        ),
+        (
+            "{kind: gamma, rate: 0.5/s, cv: 2}",
+            {"kind": "gamma", "rate": "0.5/s", "cv": 2.0, "seed": None, "max_in_flight": 10_000},
+        ),
+        (
+            "{kind: periodic, start: 2, end: 8, step: 3}",
+            {"kind": "periodic", "start": 2, "end": 8, "step": 3, "request_period": 10},
+        ),
+    ],
+)
+def test_kinds(desk, text, expected):
+    assert desk.load(f"{HEAD}load: {text}\n").scenario.load.model_dump(mode="json") == expected
+
+
+def test_a_rate_is_an_axis_with_readable_points(desk):
+    loaded = desk.load(HEAD + "load: {kind: poisson, rate: 1/s}\nmatrix: {axes: {load.rate: [50/s, 0.5/s]}}\n")
+    cases = expand(loaded)
+    assert [case.id.rpartition("-")[0] for case in cases] == ["r50", "r0.5"]
+    assert [case.scenario.load.rate for case in cases] == [50.0, 0.5]
+    assert cases[0].server_key == cases[1].server_key
+
+
+def test_another_kind_starts_the_load_afresh(desk):
+    desk.write(HEAD + "load: {concurrency: 16}\n", "base.yaml")
+    loaded = desk.load("scenario: 1\nname: y\nextends: [base.yaml]\nload: {kind: constant, rate: 9/s}\n")
+    assert loaded.scenario.load.rate == 9.0
+
+
+def test_files_are_found_beside_the_scenario(desk):
+    desk.write("100\n", "gaps.txt")
+    loaded = desk.load(HEAD + "load: {kind: intervals, file: gaps.txt}\n")
+    assert loaded.scenario.load.file == str(desk.folder / "gaps.txt")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "line", "message"),
+    [
+        ("intervals", "100\n\n# rest\n1.5\n", 4, 'expected a whole number of microseconds, got "1.5"'),
+        ("intervals", "100\n-5\n", 2, 'expected a whole number of microseconds, got "-5"'),
+        ("intervals", "0\n0\n", 0, "expected at least one gap above 0"),
+        ("intervals", "\n", 0, "expected at least one line with a number, got none"),
+        ("intervals", "1" * 60 + "\n", 1, "expected a whole number of microseconds, got"),
+        ("replay", "0.5\n1e3\n", 2, 'expected seconds such as 0.25, got "1e3"'),
+        ("replay", "0\n5\n# back\n4\n", 4, "expected ascending times"),
+        ("intervals", "9" * 17 + "\n", 1, "expected at most 36 years"),
+        ("replay", "0\n99999999999\n", 0, "expected at most 36 years"),
+        ("replay", "\udcff\n", 1, "expected seconds such as 0.25"),
+    ],
+)
+def test_a_wrong_line_is_named(desk, kind, text, line, message):
+    (desk.folder / "times.txt").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (only,) = desk.mistakes(f"{HEAD}load: {{kind: {kind}, file: times.txt}}\n")
+    assert (only.code, only.line, only.address) == ("E142", 4, "load.file")
+    where = f"times.txt:{line}: " if line else "times.txt: "
+    assert where in only.message
+    assert message in only.message
+
+
+def test_send_times_are_nanoseconds_from_the_first(tmp_path: Path):
+    path = tmp_path / "times"
+    path.write_text("1700000000.000000001 # first\n1700000000.5\n1700000000.5\n")
+    assert read_timestamps(path).values_ns == (0, 499_999_999, 499_999_999)
+    path.write_text("1\n20\n")
+    assert read_intervals(path).values_ns == (1000, 20_000)
+
+
+def test_a_changed_file_is_read_again_and_has_another_digest(tmp_path: Path):
+    path = tmp_path / "gaps"
+    path.write_text("1\n")
+    first = read_intervals(path)
+    assert read_intervals(path) is first or read_intervals(path) == first
+    path.write_text("2\n")
+    os.utime(path, ns=(1, 1))
+    assert read_intervals(path).values_ns == (2000,)
+    assert read_intervals(path).sha256 != first.sha256
+
+
+def test_a_folder_is_no_file_of_send_times(tmp_path: Path):
+    with pytest.raises(ArrivalsError, match="cannot be read"):
+        read_intervals(tmp_path)
+    with pytest.raises(ArrivalsError, match="cannot be read: No such file"):
+        read_intervals(tmp_path / "none")
