@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from runner.load.engine import Extra, Slice
 from runner.load.fake import FakeEngine, constant
-from runner.load.plan import Argmax, ClosedLoop, Exact, LoadPlan, NullTransport, Tolerance
+from runner.load.plan import Argmax, ClosedLoop, Exact, GrpcUnary, LoadPlan, NullTransport, Tolerance
 from runner.measure.extras import plan_extras, sequences_of
 from runner.measure.series import Window
 from runner.measure.settings import EXPLORE
