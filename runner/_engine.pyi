@@ -76,6 +76,12 @@ class Slice:
     latency: bytes
     service: bytes
     send_lag: bytes
+    extra_counts: dict[str, int]
+    """See `runner.load.engine.Extra`."""
+    extra_histograms: dict[str, bytes]
+    """Those that hold something, in the same form."""
+    records: bytes
+    """One record for each outcome, where the plan asks for them; see `runner.results.request_records`."""
 
 @final
 class Tick:
@@ -110,8 +116,15 @@ class LoadResult:
     reconnects: int
     workers: int
 
-def run(plan: str, payloads: PayloadPool, on_tick: Callable[[Tick], bool | int | None] | None = None) -> LoadResult:
+def run(
+    plan: str,
+    payloads: PayloadPool,
+    on_tick: Callable[[Tick], bool | int | None] | None = None,
+    expected: PayloadPool | None = None,
+) -> LoadResult:
     """Keep the load described by `plan` (JSON, see `runner.load.LoadPlan`) until a tick returns True or the plan ends.
+
+    `expected` has a response message for each payload; it goes with `validate` in the plan.
 
     A tick that returns a number keeps so many requests of a closed loop in flight from then on.
     Releases the GIL; `on_tick` runs on the calling thread after each closed slice. An exception raised in it, or

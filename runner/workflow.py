@@ -340,10 +340,18 @@ def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
                 server_check=serving.server.check,
                 on_progress=session.observer.on_progress,
                 ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
+                records=records_path(case, session),
             )
     except (LoadError, ServiceError) as error:
         # One point that cannot be measured must not take the others along; the caller sees whether the server lives.
         return failed_trial(case, error)
+
+
+def records_path(case: Case, session: Session) -> Path | None:
+    """Where the records of single requests go, if the scenario asks for them."""
+    if case.scenario.measure.records == "none":
+        return None
+    return session.writer.directory.path / "records" / f"{case.id}.bin"
 
 
 @dataclass
@@ -392,13 +400,15 @@ class Serving:
     def _encoded(self, workload: Workload) -> Payloads:
         """Made once for all points that send the same."""
         from runner.load.mix import workload_payloads
+        from runner.load.payloads import StreamEncoder
 
-        key = workload.model_dump_json(include={"model", "batch", "input", "data", "mix", "order", *_CLIENT})
+        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", *_CLIENT}
+        key = workload.model_dump_json(include=parts)
         if key not in self._pools:
+            service = self.service_for(workload)
+            encoder = StreamEncoder(service) if workload.streaming else service
             # Only the last pool is kept: points of one batch size follow each other, and pools are large.
-            self._pools = {
-                key: workload_payloads(self.service_for(workload), self.metadata, workload, self._artifacts())
-            }
+            self._pools = {key: workload_payloads(encoder, self.metadata, workload, self._artifacts())}
         return self._pools[key]
 
     def _artifacts(self) -> dict[str, Path]:

@@ -1,9 +1,12 @@
 //! The one loop: ask the schedule what is due, hand it to the transport, record what comes back.
 
 use crate::error::{Code, Failure};
+use crate::extra::{Times, UNFINISHED, status};
+use crate::kserve::Suffix;
 use crate::payload::Draw;
 use crate::recorder::{Recorder, WorkerSlice};
 use crate::schedule::{Schedule, Step};
+use crate::sequences::{Progress, Sequences};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -30,12 +33,31 @@ pub enum Event {
         at: u64,
         outcome: Result<(), Failure>,
     },
+    /// The request's last byte was handed over later than its first.
+    Written {
+        token: u32,
+        at: u64,
+    },
+    /// Something of the answer has come.
+    First {
+        token: u32,
+        at: u64,
+    },
+    /// One of the responses of a stream has come.
+    Response {
+        token: u32,
+        at: u64,
+    },
 }
 
 /// Carries requests to a service. Tokens are small dense numbers, reused once their request is done or cancelled.
 pub trait Transport {
     /// Takes a request; never blocks, never fails: failures are events.
     fn submit(&mut self, token: u32, payload: u32);
+    /// As `submit`, with bytes to append to the payload; only gRPC messages can be appended to.
+    fn submit_with(&mut self, token: u32, payload: u32, _suffix: Suffix) {
+        self.submit(token, payload);
+    }
     /// Forgets a request: no event about it follows.
     fn cancel(&mut self, token: u32);
     /// Hands over what was submitted, waits for events until `until` at the latest, and appends them.
@@ -96,6 +118,15 @@ pub struct Job<'a> {
     pub signals: &'a Signals,
 }
 
+/// What a worker does beyond sending and counting.
+#[derive(Default)]
+pub struct Extras {
+    pub sequences: Option<Sequences>,
+    pub records: bool,
+    pub streaming: bool,
+    pub worker: u16,
+}
+
 /// How a worker's part ended; offsets from the start of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
@@ -112,6 +143,21 @@ struct Request {
     payload: u32,
     /// Tells this use of the token from earlier ones; odd while in flight.
     life: u32,
+    written: u64,
+    first: u64,
+    /// Place of its sequence.
+    place: u32,
+    /// Only ends a sequence: not counted among the requests.
+    closing: bool,
+    responses: u64,
+    first_response: u64,
+    last_response: u64,
+}
+
+impl Request {
+    fn times(&self, done: u64) -> Times {
+        Times { intended: self.intended, sent: self.sent, written: self.written, first: self.first, done }
+    }
 }
 
 struct Deadline {
@@ -122,6 +168,17 @@ struct Deadline {
 
 /// Run one worker's job to its end; every closed slice goes to `sink`.
 pub fn drive<T: Transport, C: Clock>(job: Job, transport: &mut T, clock: &C, sink: impl FnMut(WorkerSlice)) -> Ended {
+    drive_with(job, Extras::default(), transport, clock, sink)
+}
+
+/// As `drive`, with sequences or records.
+pub fn drive_with<T: Transport, C: Clock>(
+    job: Job,
+    extras: Extras,
+    transport: &mut T,
+    clock: &C,
+    sink: impl FnMut(WorkerSlice),
+) -> Ended {
     let mut driver = Driver {
         recorder: Recorder::new(job.start, job.slice_ns, clock.cpu(), sink),
         stop_at: job.max_duration_ns.map_or(u64::MAX, |limit| job.start.saturating_add(limit)),
@@ -130,6 +187,9 @@ pub fn drive<T: Transport, C: Clock>(job: Job, transport: &mut T, clock: &C, sin
         free: Vec::new(),
         deadlines: VecDeque::new(),
         wake_at: u64::MAX,
+        extras,
+        closing: 0,
+        answered_at: None,
         job,
         transport,
         clock,
@@ -151,6 +211,11 @@ struct Driver<'a, T: Transport, C: Clock, S: FnMut(WorkerSlice)> {
     deadlines: VecDeque<Deadline>,
     /// When the schedule has its next request.
     wake_at: u64,
+    extras: Extras,
+    /// Requests in flight that only end a sequence.
+    closing: usize,
+    /// When the last request that counts had its outcome, if sending had stopped by then.
+    answered_at: Option<u64>,
 }
 
 impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
@@ -162,6 +227,9 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
             self.advance(now);
             self.expire(now);
             self.issue(now);
+            if self.extras.sequences.is_some() {
+                self.close_sequences(now);
+            }
             if let Some(stopped_at) = self.stopped_at.filter(|_| self.is_over(now)) {
                 return self.end(stopped_at, now);
             }
@@ -182,7 +250,8 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
 
     fn is_over(&self, now: u64) -> bool {
         let Some(drain_until) = self.drain_until() else { return false };
-        self.recorder.in_flight() == 0 || now >= drain_until || self.job.signals.command() == Signals::ABORT
+        let all_done = self.recorder.in_flight() == 0 && self.closing == 0;
+        all_done || now >= drain_until || self.job.signals.command() == Signals::ABORT
     }
 
     fn drain_until(&self) -> Option<u64> {
@@ -201,6 +270,12 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
             if (is_over && !self.job.schedule.is_open()) || self.job.signals.is_set() || self.is_used_up() {
                 return self.stop(now.min(self.stop_at));
             }
+            let is_full = self.extras.sequences.as_ref().is_some_and(|sequences| !sequences.has_idle());
+            if is_full && !is_over {
+                // What is due waits for an answer, and is late: the order within a sequence is kept.
+                self.wake_at = u64::MAX;
+                return;
+            }
             // What was due before the end is sent or dropped even if this comes to it late: nothing is forgotten.
             let at = if is_over { self.stop_at - 1 } else { now };
             match self.job.schedule.step(at - self.job.start, self.recorder.in_flight()) {
@@ -212,6 +287,11 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
                 Step::End => return self.stop(now),
                 Step::Send { .. } | Step::Drop if !self.claim() => return self.stop(now),
                 Step::Drop => self.recorder.dropped(),
+                // At the end no sequence is free for it.
+                Step::Send { .. } if is_full => {
+                    self.job.schedule.finished(0);
+                    self.recorder.dropped();
+                }
                 Step::Send { intended_ns } => self.send(self.job.start + intended_ns, now),
             }
         }
@@ -242,18 +322,54 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
     }
 
     fn send(&mut self, intended: u64, now: u64) {
+        let turn = self.extras.sequences.as_mut().and_then(|sequences| sequences.take(intended));
         let payload = self.job.draw.draw_for(self.next_token());
+        self.recorder.sent(now);
+        match turn {
+            None => {
+                let token = self.begin(Request { intended, sent: now, payload, ..Request::default() }, now);
+                self.transport.submit(token, payload);
+            }
+            Some(turn) => {
+                let place = turn.place;
+                let token = self.begin(Request { intended, sent: now, payload, place, ..Request::default() }, now);
+                self.transport.submit_with(token, payload, Some(turn.suffix));
+            }
+        }
+    }
+
+    /// Puts the request in flight, under a token and a deadline.
+    #[inline]
+    fn begin(&mut self, request: Request, now: u64) -> u32 {
         let token = self.free.pop().unwrap_or_else(|| {
             self.requests.push(Request::default());
             (self.requests.len() - 1) as u32
         });
-        let request = &mut self.requests[token as usize];
-        *request = Request { intended, sent: now, payload, life: request.life.wrapping_add(1) };
+        let place = &mut self.requests[token as usize];
+        let life = place.life.wrapping_add(1);
+        *place = Request { life, ..request };
         let at = now.saturating_add(self.job.request_timeout_ns);
-        self.deadlines.push_back(Deadline { at, token, life: request.life });
+        self.deadlines.push_back(Deadline { at, token, life });
         self.forget_met_deadlines();
-        self.recorder.sent(now);
-        self.transport.submit(token, payload);
+        token
+    }
+
+    /// Tell the server of sequences that no more requests will end, so that it need not wait for them.
+    fn close_sequences(&mut self, now: u64) {
+        let is_over = self.stopped_at.is_some();
+        if self.job.signals.command() == Signals::ABORT {
+            return;
+        }
+        while let Some(sequences) = &mut self.extras.sequences {
+            let closed = sequences.close_broken().or_else(|| if is_over { sequences.close_living() } else { None });
+            let Some(suffix) = closed else { return };
+            let payload = self.job.draw.draw_for(self.next_token());
+            let token =
+                self.begin(Request { intended: now, sent: now, payload, closing: true, ..Request::default() }, now);
+            self.closing += 1;
+            self.recorder.extra.closing();
+            self.transport.submit_with(token, payload, Some(suffix));
+        }
     }
 
     /// Deadlines leave at the front; behind one slow request the met ones would pile up for a whole timeout.
@@ -268,25 +384,96 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         let request = &mut self.requests[token as usize];
         debug_assert!(request.life % 2 == 1, "an event about a request that is not in flight");
         request.life = request.life.wrapping_add(1);
-        self.free.push(token);
-        self.job.schedule.finished(token);
-        *request
+        let request = *request;
+        self.release(token);
+        if !request.closing {
+            self.job.schedule.finished(token);
+        }
+        request
+    }
+
+    /// The lowest free token is the next one; only requests that end sequences can make that other than the latest.
+    #[inline]
+    fn release(&mut self, token: u32) {
+        if self.extras.sequences.is_none() {
+            return self.free.push(token);
+        }
+        let place = self.free.partition_point(|&free| free > token);
+        self.free.insert(place, token);
     }
 
     fn handle(&mut self, event: Event) {
         match event {
             Event::Sent { token, at } => self.requests[token as usize].sent = at,
+            Event::Written { token, at } => self.requests[token as usize].written = at,
+            Event::First { token, at } if !self.extras.streaming => self.requests[token as usize].first = at,
+            Event::First { .. } => {}
+            Event::Response { token, at } => self.respond(token, at),
             Event::Done { token, at, outcome } => {
                 self.advance(at);
                 let request = self.finish(token);
-                match outcome {
-                    Ok(()) => {
-                        self.recorder.items(self.job.draw.items(request.payload));
-                        self.recorder.ok(at, request.intended, request.sent);
-                    }
-                    Err(failure) => self.recorder.failed(at, failure),
+                self.conclude(request, at, outcome);
+            }
+        }
+    }
+
+    fn respond(&mut self, token: u32, at: u64) {
+        self.advance(at);
+        let request = &mut self.requests[token as usize];
+        if request.closing {
+            return;
+        }
+        self.recorder.extra.response();
+        if request.responses > 0 {
+            self.recorder.extra.gap(at.saturating_sub(request.last_response));
+        } else {
+            request.first_response = at;
+            // The head of a long-lived stream says nothing of a request.
+            request.first = at;
+        }
+        request.responses += 1;
+        request.last_response = at;
+    }
+
+    /// Count the outcome of a request that is no longer in flight.
+    fn conclude(&mut self, request: Request, at: u64, outcome: Result<(), Failure>) {
+        if request.closing {
+            self.closing -= 1;
+            return;
+        }
+        let code = outcome.as_ref().map_err(|failure| failure.code).copied();
+        let times = request.times(at);
+        match outcome {
+            Ok(()) => {
+                self.recorder.items(self.job.draw.items(request.payload));
+                self.recorder.ok(at, request.intended, request.sent);
+                self.recorder.extra.split(&times);
+                if self.extras.streaming {
+                    let after = |at: u64| at.saturating_sub(request.intended);
+                    let (first, last) = (after(request.first_response), after(request.last_response));
+                    self.recorder.extra.streamed(request.responses, first, last);
                 }
             }
+            Err(failure) => self.recorder.failed(at, failure),
+        }
+        if self.extras.records {
+            let (start, worker) = (self.job.start, self.extras.worker);
+            self.recorder.extra.record(start, &times, request.payload, status(code), worker);
+        }
+        if self.extras.sequences.is_some() && self.stopped_at.is_some() && self.recorder.in_flight() == 0 {
+            self.answered_at = Some(at);
+        }
+        self.continue_sequence(&request, at, code);
+    }
+
+    fn continue_sequence(&mut self, request: &Request, at: u64, outcome: Result<(), Code>) {
+        let Some(sequences) = &mut self.extras.sequences else { return };
+        // A server that answered, or may yet, keeps a broken sequence until it is told to end it.
+        let server_lives = matches!(outcome, Err(Code::Grpc(_) | Code::Timeout | Code::WrongOutput));
+        match sequences.answered(request.place, outcome.is_ok(), server_lives) {
+            Progress::GoesOn => {}
+            Progress::Finished { began } => self.recorder.extra.sequence(at.saturating_sub(began)),
+            Progress::Broken => self.recorder.extra.sequence_failed(),
         }
     }
 
@@ -300,20 +487,29 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
             self.deadlines.pop_front();
             if live {
                 self.transport.cancel(token);
-                self.finish(token);
+                let request = self.finish(token);
                 let seconds = self.job.request_timeout_ns as f64 / 1e9;
-                self.recorder.failed(now, Failure::new(Code::Timeout, format!("no answer within {seconds} s")));
+                let failure = Failure::new(Code::Timeout, format!("no answer within {seconds} s"));
+                self.conclude(request, now, Err(failure));
             }
         }
     }
 
     fn end(&mut self, stopped: u64, now: u64) -> Ended {
         let unfinished = self.recorder.in_flight() as u64;
+        if self.extras.records {
+            let waiting = self.requests.iter().filter(|r| r.life % 2 == 1 && !r.closing);
+            for request in waiting {
+                let times = request.times(0);
+                self.recorder.extra.record(self.job.start, &times, request.payload, UNFINISHED, self.extras.worker);
+            }
+        }
         let traffic = self.transport.traffic();
         self.recorder.finish(now, self.clock.cpu(), traffic);
         Ended {
             stopped_ns: stopped - self.job.start,
-            ended_ns: now - self.job.start,
+            // Requests that only end sequences come after those that count.
+            ended_ns: self.answered_at.filter(|_| unfinished == 0).unwrap_or(now) - self.job.start,
             unfinished,
             reconnects: traffic.reconnects,
         }

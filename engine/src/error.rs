@@ -48,6 +48,8 @@ pub enum Code {
     ConnectionLost,
     /// The peer broke the framing of HTTP or gRPC.
     ProtocolError,
+    /// A sampled answer was not the expected one.
+    WrongOutput,
 }
 
 const GRPC_NAMES: [&str; 17] = [
@@ -98,6 +100,7 @@ impl fmt::Display for Code {
             Code::Tls => f.write_str("tls_failed"),
             Code::ConnectionLost => f.write_str("connection_lost"),
             Code::ProtocolError => f.write_str("protocol_error"),
+            Code::WrongOutput => f.write_str("wrong_output"),
         }
     }
 }

@@ -6,7 +6,8 @@ pub mod response;
 use crate::alarm::Alarm;
 use crate::drive::{Clock, Event, Traffic, Transport};
 use crate::error::{Code, Error, Failure};
-use crate::http2::connection::{Connection, Event as Pulse};
+use crate::http2::connection::{Connection, Event as Pulse, Manner};
+use crate::kserve::Suffix;
 use crate::payload::Pool;
 use crate::plan;
 use crate::tls::Tls;
@@ -95,6 +96,7 @@ enum Place {
 struct Waiting {
     token: u32,
     payload: u32,
+    suffix: Suffix,
     turn: u64,
 }
 
@@ -113,6 +115,7 @@ struct Seat {
 pub struct Grpc {
     target: Target,
     pool: Arc<Pool>,
+    manner: Manner,
     poll: Poll,
     ready: Events,
     alarm: Alarm,
@@ -137,7 +140,18 @@ impl Grpc {
         clock: &impl Clock,
         go_on: impl Fn() -> bool,
     ) -> Result<Grpc, Error> {
-        let mut grpc = Grpc::new(target, pool).map_err(Error::system("set up the event loop"))?;
+        Grpc::connect_with(target, Manner::default(), pool, clock, go_on)
+    }
+
+    /// As `connect`, for streams or answers that are looked at.
+    pub fn connect_with(
+        target: Target,
+        manner: Manner,
+        pool: Arc<Pool>,
+        clock: &impl Clock,
+        go_on: impl Fn() -> bool,
+    ) -> Result<Grpc, Error> {
+        let mut grpc = Grpc::new(target, manner, pool).map_err(Error::system("set up the event loop"))?;
         let mut events = Vec::new();
         while !grpc.is_complete() {
             let until = clock.now() + FIRST_BACKOFF_NS;
@@ -153,11 +167,12 @@ impl Grpc {
         Ok(grpc)
     }
 
-    fn new(target: Target, pool: Arc<Pool>) -> io::Result<Grpc> {
+    fn new(target: Target, manner: Manner, pool: Arc<Pool>) -> io::Result<Grpc> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(Grpc {
             pool,
+            manner,
             poll,
             ready: Events::with_capacity(READY_EVENTS),
             alarm,
@@ -196,6 +211,7 @@ impl Grpc {
         let addresses = &self.target.addresses;
         let address = addresses[self.seats[seat].address % addresses.len()];
         let mut connection = Connection::new(self.pool.clone(), self.target.head.clone(), self.target.first_stream);
+        connection.manner = self.manner.clone();
         connection.compressed = self.target.compressed;
         let deadline = now.saturating_add(self.target.connect_timeout_ns);
         let registry = self.poll.registry();
@@ -278,13 +294,15 @@ impl Grpc {
                     }
                     events.push(Event::Done { token, at, outcome });
                 }
-                Pulse::Unprocessed { token, payload } => {
+                Pulse::First { token } => events.push(Event::First { token, at }),
+                Pulse::Response { token } => events.push(Event::Response { token, at }),
+                Pulse::Unprocessed { token, payload, suffix } => {
                     self.places[token as usize] = Place::Waiting;
                     if let Some(link) = &mut self.links[slot] {
                         link.forget(token);
                     }
                     // A turn of its own: its first sending did not count.
-                    self.waiting.push_front(Waiting { token, payload, turn: u64::MAX });
+                    self.waiting.push_front(Waiting { token, payload, suffix, turn: u64::MAX });
                 }
             }
         }
@@ -292,12 +310,12 @@ impl Grpc {
 
     /// Open as many waiting requests as the connections have room for, each on the least busy one.
     fn open_waiting(&mut self) {
-        while let Some(waiting) = self.waiting.front() {
+        while !self.waiting.is_empty() {
             let Some(slot) = self.least_busy() else { return };
             let Some(link) = &mut self.links[slot] else { return };
-            let stream = link.open(waiting.token, waiting.payload, waiting.turn);
-            self.places[waiting.token as usize] = Place::Open { link: slot, stream, heard: link.heard };
-            self.waiting.pop_front();
+            let Some(Waiting { token, payload, suffix, turn }) = self.waiting.pop_front() else { return };
+            let stream = link.open(token, payload, suffix, turn);
+            self.places[token as usize] = Place::Open { link: slot, stream, heard: link.heard };
         }
     }
 
@@ -314,7 +332,12 @@ impl Grpc {
             let Some(link) = &mut self.links[slot] else { continue };
             let late = |token| events.push(Event::Sent { token, at: now });
             match link.flush(&self.pool, self.turn, late) {
-                Ok(written) => self.traffic.bytes_sent += written,
+                Ok(written) => {
+                    self.traffic.bytes_sent += written;
+                    while let Some(token) = link.next_written() {
+                        events.push(Event::Written { token, at: clock.now() });
+                    }
+                }
                 Err(failure) => {
                     // Answers may have arrived before the connection broke.
                     self.read(slot, true, clock, events);
@@ -390,11 +413,16 @@ impl AsRawFd for Grpc {
 impl Transport for Grpc {
     #[inline]
     fn submit(&mut self, token: u32, payload: u32) {
+        self.submit_with(token, payload, None);
+    }
+
+    #[inline]
+    fn submit_with(&mut self, token: u32, payload: u32, suffix: Suffix) {
         if self.places.len() <= token as usize {
             self.places.resize(token as usize + 1, Place::Nowhere);
         }
         self.places[token as usize] = Place::Waiting;
-        self.waiting.push_back(Waiting { token, payload, turn: self.turn });
+        self.waiting.push_back(Waiting { token, payload, suffix, turn: self.turn });
     }
 
     fn cancel(&mut self, token: u32) {

@@ -1,12 +1,15 @@
 //! The PyO3 boundary, all of it: a plan and ready bytes in, counts and histograms out.
 
 pub mod alarm;
+pub mod check;
 pub mod drive;
 pub mod error;
+pub mod extra;
 pub mod grpc;
 pub mod histogram;
 pub mod http;
 pub mod http2;
+pub mod kserve;
 pub mod null;
 pub mod payload;
 pub mod plan;
@@ -14,6 +17,7 @@ pub mod random;
 pub mod recorder;
 pub mod run;
 pub mod schedule;
+pub mod sequences;
 pub mod spread;
 pub mod tls;
 pub mod wire;
@@ -66,6 +70,25 @@ fn named<T: Clone>(by_code: &BTreeMap<Code, T>) -> BTreeMap<String, T> {
     by_code.iter().map(|(code, value)| (code.to_string(), value.clone())).collect()
 }
 
+/// Getters of what is not in every slice.
+macro_rules! extras {
+    ({ $($count:ident),* } { $($histogram:ident),* }) => {
+        fn extra_counts(extra: &extra::Extra) -> BTreeMap<&'static str, u64> {
+            BTreeMap::from([$((stringify!($count), extra.$count)),*])
+        }
+
+        fn extra_histograms(extra: &extra::Extra) -> BTreeMap<&'static str, &Vec<histogram::Pair>> {
+            BTreeMap::from([$((stringify!($histogram), &extra.$histogram)),*])
+        }
+    };
+}
+
+extras!({
+    sequences, sequences_failed, closing, responses, queue_ns, write_ns, wait_ns, read_ns
+} {
+    sequence_latency, first_response, inter_response, last_response, responses_per_request
+});
+
 #[pyclass(frozen, module = "runner._engine")]
 struct Slice(recorder::Slice);
 
@@ -87,6 +110,22 @@ counts!(Slice {
     #[getter]
     fn failed(&self) -> BTreeMap<String, u64> {
         named(&self.0.failed)
+    }
+
+    #[getter]
+    fn extra_counts(&self) -> BTreeMap<&'static str, u64> {
+        extra_counts(&self.0.extra)
+    }
+
+    #[getter]
+    fn extra_histograms<'py>(&self, py: Python<'py>) -> BTreeMap<&'static str, Bound<'py, PyBytes>> {
+        let used = extra_histograms(&self.0.extra).into_iter().filter(|(_, pairs)| !pairs.is_empty());
+        used.map(|(name, pairs)| (name, PyBytes::new(py, &histogram::pack(pairs)))).collect()
+    }
+
+    #[getter]
+    fn records<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.extra.records)
     }
 
     #[getter]
@@ -167,11 +206,18 @@ impl run::Watcher for PyWatcher {
 }
 
 #[pyfunction]
-#[pyo3(name = "run", signature = (plan, payloads, on_tick=None))]
-fn run_plan(py: Python<'_>, plan: &str, payloads: &PayloadPool, on_tick: Option<Py<PyAny>>) -> PyResult<LoadResult> {
+#[pyo3(name = "run", signature = (plan, payloads, on_tick=None, expected=None))]
+fn run_plan(
+    py: Python<'_>,
+    plan: &str,
+    payloads: &PayloadPool,
+    on_tick: Option<Py<PyAny>>,
+    expected: Option<&PayloadPool>,
+) -> PyResult<LoadResult> {
     let plan = plan::Plan::from_json(plan)?;
     let pool = payloads.0.clone();
-    let result = py.detach(|| run::run(&plan, pool, &mut PyWatcher(on_tick)))?;
+    let expected = expected.map(|expected| expected.0.clone());
+    let result = py.detach(|| run::run_checked(&plan, pool, expected, &mut PyWatcher(on_tick)))?;
     Ok(LoadResult {
         started_unix_ns: result.started_unix_ns,
         elapsed_ns: result.elapsed_ns,

@@ -31,6 +31,41 @@ pub struct Plan {
     /// 0 lets the engine choose.
     pub workers: usize,
     pub pin_cpus: Vec<usize>,
+    /// Requests belong to sequences, in order.
+    pub sequences: Option<Sequences>,
+    /// Compare sampled answers with expected ones.
+    pub validate: Option<Validate>,
+    /// Hand over a record of every request with each slice.
+    #[serde(default)]
+    pub records: bool,
+}
+
+/// Sequences kept alive at the same time, and how long they are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sequences {
+    pub count: usize,
+    pub length: u64,
+    /// Lengths are uniform in length · (1 ± variation).
+    pub variation: f64,
+    pub first_id: u64,
+    pub id_count: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validate {
+    /// Every so manieth request of a worker's connection is looked at.
+    pub every: u64,
+    pub compare: Compare,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Compare {
+    Exact,
+    Tolerance { rtol: f64, atol: f64 },
+    Argmax,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -53,6 +88,9 @@ pub struct Grpc {
     pub metadata: Vec<(String, String)>,
     /// Per worker and endpoint.
     pub connections: usize,
+    /// One long-lived call for each request in flight; requests end with the final-response marker.
+    #[serde(default)]
+    pub streaming: bool,
     #[serde(default)]
     pub tls: Option<Tls>,
     /// How the messages of the pool are compressed.
@@ -170,10 +208,74 @@ impl Plan {
         in_range("max_duration_ns", self.max_duration_ns.unwrap_or(1), 1, MAX_NS)?;
         self.schedule.check()?;
         self.check_order()?;
+        self.check_sequences()?;
+        self.check_validate()?;
+        self.check_streaming()?;
         match &self.transport {
             Transport::Grpc(grpc) => grpc.check(),
             Transport::Http(http) => http.check(),
             Transport::Null(_) => Ok(()),
+        }
+    }
+
+    fn check_sequences(&self) -> Check {
+        let Some(sequences) = &self.sequences else { return Ok(()) };
+        let count = sequences.count as u64;
+        in_range("sequences.count", count, 1, MAX_IN_FLIGHT as u64)?;
+        in_range("sequences.length", sequences.length, 1, 1 << 40)?;
+        in_range("sequences.first_id", sequences.first_id, 1, 1 << 62)?;
+        in_range("sequences.id_count", sequences.id_count, count, 1 << 62)?;
+        if !(0.0..=1.0).contains(&sequences.variation) {
+            return refuse(
+                "sequences.variation",
+                format!("expected a number from 0 to 1, got {}", sequences.variation),
+            );
+        }
+        if self.order == Order::PerSlot {
+            return refuse("sequences", "expected an order other than per_slot".to_owned());
+        }
+        match &self.transport {
+            // Servers do not share the state of a sequence.
+            Transport::Grpc(grpc) if !grpc.others.is_empty() => refuse("sequences", "expected one endpoint".to_owned()),
+            // A compressed message cannot be appended to.
+            Transport::Grpc(grpc) if grpc.encoding.is_none() => Ok(()),
+            Transport::Null(_) => Ok(()),
+            _ => refuse("sequences", "expected the transport grpc without encoding".to_owned()),
+        }
+    }
+
+    fn check_validate(&self) -> Check {
+        let Some(validate) = &self.validate else { return Ok(()) };
+        in_range("validate.every", validate.every, 1, u64::MAX)?;
+        if let Compare::Tolerance { rtol, atol } = validate.compare {
+            for (name, value) in [("rtol", rtol), ("atol", atol)] {
+                if !(value >= 0.0 && value.is_finite()) {
+                    return refuse(&format!("validate.compare.{name}"), format!("expected at least 0, got {value}"));
+                }
+            }
+        }
+        match &self.transport {
+            Transport::Grpc(_) if self.order == Order::PerSlot => {
+                refuse("validate", "expected an order other than per_slot".to_owned())
+            }
+            Transport::Grpc(grpc) if grpc.encoding.is_some() => {
+                refuse("validate", "expected gRPC calls without encoding".to_owned())
+            }
+            Transport::Grpc(grpc) if !grpc.streaming && self.sequences.is_none() => Ok(()),
+            _ => refuse("validate", "expected unary gRPC calls without sequences".to_owned()),
+        }
+    }
+
+    fn check_streaming(&self) -> Check {
+        match &self.transport {
+            Transport::Grpc(grpc) if grpc.streaming && self.order == Order::PerSlot => {
+                refuse("transport.streaming", "expected an order other than per_slot".to_owned())
+            }
+            // The server may answer compressed, which cannot be read here.
+            Transport::Grpc(grpc) if grpc.streaming && grpc.encoding.is_some() => {
+                refuse("transport.streaming", "expected gRPC calls without encoding".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -226,6 +328,7 @@ impl Plan {
             Schedule::Periodic(_) => 1,
             schedule => schedule.most_in_flight(),
         };
+        let slots = self.sequences.as_ref().map_or(slots, |sequences| sequences.count.min(slots));
         match self.workers {
             // Slots are counted from 0 in each thread.
             _ if self.order == Order::PerSlot => 1,
@@ -398,6 +501,62 @@ mod tests {
             let message = refusal(pointer, value);
             assert!(message.starts_with(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn sequences_and_validation_are_checked() {
+        let with = |key: &str, value: Value| {
+            let mut plan = valid();
+            plan[key] = value;
+            Plan::from_json(&plan.to_string()).map(|_| ()).map_err(|e| e.to_string())
+        };
+        let sequences = |count: u64, ids: u64, variation: f64| json!({"count": count, "length": 3, "variation": variation, "first_id": 1, "id_count": ids});
+        assert_eq!(with("sequences", sequences(4, 4, 0.5)), Ok(()));
+        let refusal = with("sequences", sequences(4, 3, 0.5)).unwrap_err();
+        assert!(refusal.starts_with("sequences.id_count: expected a number from 4 to"), "{refusal}");
+        let refusal = with("sequences", sequences(1, 1, 1.5)).unwrap_err();
+        assert_eq!(refusal, "sequences.variation: expected a number from 0 to 1, got 1.5");
+        let tolerance = |rtol: f64| json!({"every": 1, "compare": {"kind": "tolerance", "rtol": rtol, "atol": 0.0}});
+        assert_eq!(with("validate", tolerance(0.1)), Ok(()));
+        assert_eq!(
+            with("validate", tolerance(-1.0)).unwrap_err(),
+            "validate.compare.rtol: expected at least 0, got -1"
+        );
+        let refusal = with("validate", json!({"every": 0, "compare": {"kind": "exact"}})).unwrap_err();
+        assert!(refusal.starts_with("validate.every: expected a number from 1"), "{refusal}");
+        let mut both = valid();
+        (both["sequences"], both["validate"]) = (sequences(1, 1, 0.0), tolerance(0.1));
+        let refusal = Plan::from_json(&both.to_string()).unwrap_err().to_string();
+        assert_eq!(refusal, "validate: expected unary gRPC calls without sequences");
+    }
+
+    #[test]
+    fn what_looks_into_messages_takes_neither_encoding_nor_slots_nor_http() {
+        let sequences = json!({"count": 1, "length": 3, "variation": 0, "first_id": 1, "id_count": 1});
+        let validate = json!({"every": 1, "compare": {"kind": "exact"}});
+        let http = json!({"kind": "http", "endpoint": "localhost:1", "method": "POST", "path": "/", "headers": []});
+        let refusal = |change: &dyn Fn(&mut Value)| {
+            let mut plan = valid();
+            change(&mut plan);
+            Plan::from_json(&plan.to_string()).expect_err("a refusal").to_string()
+        };
+        for (key, value) in [("sequences", sequences), ("validate", validate)] {
+            let over_http = refusal(&|plan| (plan["transport"], plan[key]) = (http.clone(), value.clone()));
+            let encoded = refusal(&|plan| (plan["transport"]["encoding"], plan[key]) = (json!("gzip"), value.clone()));
+            let slots = refusal(&|plan| {
+                (plan["order"], plan["slots"], plan[key]) = (json!("per_slot"), json!(4), value.clone());
+            });
+            for message in [over_http, encoded, slots] {
+                assert!(message.starts_with(&format!("{key}: expected ")), "{message}");
+            }
+        }
+        let streaming = |plan: &mut Value| plan["transport"]["streaming"] = json!(true);
+        let encoded = refusal(&|plan| (streaming(plan), plan["transport"]["encoding"] = json!("gzip")).0);
+        let slots = refusal(&|plan| {
+            streaming(plan);
+            (plan["order"], plan["slots"]) = (json!("per_slot"), json!(4));
+        });
+        assert!([encoded, slots].iter().all(|message| message.starts_with("transport.streaming: expected ")));
     }
 
     #[test]

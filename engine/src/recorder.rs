@@ -2,6 +2,7 @@
 
 use crate::drive::Traffic;
 use crate::error::{Code, Failure};
+use crate::extra::{Extra, ExtraRecorder};
 use crate::histogram::{Histogram, Pair, merge};
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub struct Slice {
     pub latency: Vec<Pair>,
     pub service: Vec<Pair>,
     pub send_lag: Vec<Pair>,
+    pub extra: Box<Extra>,
 }
 
 impl Slice {
@@ -51,6 +53,7 @@ impl Slice {
         self.latency = merge(&self.latency, &other.latency);
         self.service = merge(&self.service, &other.service);
         self.send_lag = merge(&self.send_lag, &other.send_lag);
+        self.extra.absorb(*other.extra);
     }
 }
 
@@ -75,6 +78,7 @@ pub struct Recorder<S: FnMut(WorkerSlice)> {
     latency: Histogram,
     service: Histogram,
     send_lag: Histogram,
+    pub extra: ExtraRecorder,
     cpu: u64,
     traffic: Traffic,
     seen: Vec<Code>,
@@ -95,6 +99,7 @@ impl<S: FnMut(WorkerSlice)> Recorder<S> {
             latency: Histogram::default(),
             service: Histogram::default(),
             send_lag: Histogram::default(),
+            extra: ExtraRecorder::default(),
             cpu,
             traffic: Traffic::default(),
             seen: Vec::new(),
@@ -198,6 +203,7 @@ impl<S: FnMut(WorkerSlice)> Recorder<S> {
         slice.latency = self.latency.take();
         slice.service = self.service.take();
         slice.send_lag = self.send_lag.take();
+        slice.extra = Box::new(self.extra.take());
         let examples = std::mem::take(&mut self.examples);
         (self.sink)(WorkerSlice { number: self.number, slice, examples });
         self.number += 1;

@@ -1,14 +1,17 @@
 //! A whole run: start the workers, merge what they hand over, stop them and wait for them, whatever happens.
 
-use crate::drive::{Clock, Ended, Job, Signals, Transport, drive};
+use crate::check::Checker;
+use crate::drive::{Clock, Ended, Extras, Job, Signals, Transport, drive_with};
 use crate::error::{Code, Error};
 use crate::grpc::Grpc;
 use crate::http::Http;
+use crate::http2::connection::Manner;
 use crate::null::Null;
 use crate::payload::{Draw, Pool};
 use crate::plan::{self, Plan};
 use crate::recorder::{Slice, WorkerSlice};
 use crate::schedule::{Schedule, Shared};
+use crate::sequences::Sequences;
 use crate::spread::Spread;
 use crate::{grpc, http};
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
@@ -103,14 +106,25 @@ enum Message {
 
 /// Keep the planned load until the plan ends or the watcher stops it.
 pub fn run<W: Watcher>(plan: &Plan, pool: Arc<Pool>, watcher: &mut W) -> Result<LoadResult, W::Error> {
+    run_checked(plan, pool, None, watcher)
+}
+
+/// As `run`, with the expected answer of each payload where the plan says to compare.
+pub fn run_checked<W: Watcher>(
+    plan: &Plan,
+    pool: Arc<Pool>,
+    expected: Option<Arc<Pool>>,
+    watcher: &mut W,
+) -> Result<LoadResult, W::Error> {
     plan.check_pool(pool.len())?;
+    let manner = manner(plan, &pool, expected)?;
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let workers = plan.worker_count(cpus);
     let target = Target::resolve(plan, workers)?;
     let signals = Signals::default();
     let shared = Shared::new(&plan.schedule);
     let clock = SystemClock::start();
-    let crew = Crew { plan, pool: &pool, target: &target, signals: &signals, shared: &shared, workers, clock };
+    let crew = Crew { plan, pool: &pool, target: &target, manner, signals: &signals, shared: &shared, workers, clock };
     thread::scope(|scope| {
         // Whatever leaves this scope, an error or a panic of the watcher included, ends the workers first.
         let _abort = AbortOnDrop(&signals);
@@ -135,6 +149,20 @@ pub fn run<W: Watcher>(plan: &Plan, pool: Arc<Pool>, watcher: &mut W) -> Result<
         }
         outcome
     })
+}
+
+fn manner(plan: &Plan, pool: &Pool, expected: Option<Arc<Pool>>) -> Result<Manner, Error> {
+    let checker = match (&plan.validate, expected) {
+        (None, _) => None,
+        (Some(validate), Some(expected)) if expected.len() == pool.len() => Some(Checker::new(expected, validate)),
+        (Some(_), expected) => {
+            let got = expected.map_or(0, |expected| expected.len());
+            let message = format!("expected an answer for each of {} payloads, got {got}", pool.len());
+            return Err(Error::Plan { path: "validate".to_owned(), message });
+        }
+    };
+    let streaming = matches!(&plan.transport, plan::Transport::Grpc(grpc) if grpc.streaming);
+    Ok(Manner { streaming, checker: checker.map(Arc::new) })
 }
 
 /// Where the requests go: every endpoint with its weight.
@@ -185,6 +213,7 @@ struct Crew<'a> {
     plan: &'a Plan,
     pool: &'a Arc<Pool>,
     target: &'a Target,
+    manner: Manner,
     signals: &'a Signals,
     shared: &'a Arc<Shared>,
     workers: usize,
@@ -200,7 +229,8 @@ impl Crew<'_> {
         let go_on = || !self.signals.is_set();
         let connected = match self.target {
             Target::Grpc(targets) => {
-                let connect = |target| Grpc::connect(target, self.pool.clone(), &self.clock, go_on);
+                let connect =
+                    |target| Grpc::connect_with(target, self.manner.clone(), self.pool.clone(), &self.clock, go_on);
                 self.drive_all(worker, targets, connect, start, sender)
             }
             Target::Http(targets) => {
@@ -264,7 +294,13 @@ impl Crew<'_> {
             signals: self.signals,
         };
         let hand_over = |slice| drop(sender.send(Message::Closed(worker, slice)));
-        let ended = drive(job, &mut transport, &self.clock, hand_over);
+        let extras = Extras {
+            sequences: plan.sequences.as_ref().map(|s| Sequences::share(s, plan.seed, worker, self.workers)),
+            records: plan.records,
+            streaming: self.manner.streaming,
+            worker: worker as u16,
+        };
+        let ended = drive_with(job, extras, &mut transport, &self.clock, hand_over);
         let _ = sender.send(Message::Ended(worker, ended));
         Ok(())
     }

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from runner.errors import LoadError
 from runner.load.plan import ClosedLoop, LoadPlan
 from runner.results.histogram import Histogram
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """What a slice holds beyond counts and latencies; all zero where nobody asked for it."""
+
+    sequences: int = 0
+    """Whose requests were all answered."""
+    sequences_failed: int = 0
+    """Ended by a failed request."""
+    closing: int = 0
+    """Requests that only end a sequence; no other count holds them."""
+    responses: int = 0
+    """Of streams, with an output."""
+    queue_ns: int = 0
+    """Intended to first byte sent; queue + write + wait + read is the sum of the latencies of successes."""
+    write_ns: int = 0
+    """First to last byte sent; 0 up to 16 KiB, which one write takes."""
+    wait_ns: int = 0
+    """Last byte sent to the first word of the answer."""
+    read_ns: int = 0
+    """First word of the answer to its end."""
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    """sequence_latency, first_response, inter_response, last_response (ns), responses_per_request (responses)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +58,7 @@ class Slice:
     send_lag: Histogram
     items: int = 0
     """What the successful requests count for together; 0 from an engine that was not told."""
+    extra: Extra = field(default_factory=Extra)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from runner.load.engine import Slice
+from runner.load.engine import Extra, Slice
 
 MOST_SLICES = 256
 """Enough for every statistic: 20 batches of a drift have six slices each, and MSER-5 sees 25 values or more."""
@@ -67,4 +67,14 @@ def _joined(name: str, one: Any, other: Any) -> Any:
         return other
     if "_max" in name:
         return max(one, other)
+    if isinstance(one, Extra):
+        return _joined_extras(one, other)
     return dict(Counter(one) + Counter(other)) if isinstance(one, dict) else one + other
+
+
+def _joined_extras(one: Extra, other: Extra) -> Extra:
+    histograms = dict(one.histograms)
+    for name, histogram in other.histograms.items():
+        histograms[name] = histograms[name] + histogram if name in histograms else histogram
+    names = (field.name for field in fields(Extra) if field.name != "histograms")
+    return Extra(**{name: getattr(one, name) + getattr(other, name) for name in names}, histograms=histograms)

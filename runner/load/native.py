@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from runner import _engine
 from runner.errors import LoadError
-from runner.load.engine import Adjust, LoadResult, OnSlices, Slice, checked_concurrency
+from runner.load.engine import Adjust, Extra, LoadResult, OnSlices, Slice, checked_concurrency
 from runner.load.history import History
 from runner.load.plan import LoadPlan
+from runner.load.record_file import RecordFile
 from runner.results.histogram import Histogram
 
 _NO_CONNECTION = "check that the service runs, that the endpoint is its port for this protocol, and workload.tls"
@@ -23,9 +24,16 @@ class NativeEngine:
         Raises `LoadError` for a plan that the engine refuses and when no connection can be made at the beginning; what
         happens later is counted, not raised. An exception of `on_slices` stops the load and comes back as itself.
         """
+        with RecordFile(plan.records) as records:
+            return self._run(plan, payloads, on_slices, records)
+
+    def _run(
+        self, plan: LoadPlan, payloads: Sequence[bytes], on_slices: OnSlices | None, records: RecordFile
+    ) -> LoadResult:
         unseen = History()
 
         def on_tick(tick: _engine.Tick) -> bool | int | None:
+            records.write(slice_.records for slice_ in tick.slices)
             fresh = [_decode(slice_) for slice_ in tick.slices]
             if on_slices is None:
                 unseen.extend(fresh)
@@ -34,13 +42,15 @@ class NativeEngine:
             return checked_concurrency(plan, answer) if isinstance(answer, Adjust) else answer
 
         try:
-            result = _engine.run(plan.to_json(), _engine.PayloadPool(payloads), on_tick)
+            expected = _engine.PayloadPool(plan.validate.expected) if plan.validate else None
+            result = _engine.run(plan.to_json(), _engine.PayloadPool(payloads), on_tick, expected)
         except _engine.PlanError as error:
             raise LoadError(f"the load plan is not valid: {error}") from error
         except _engine.ConnectError as error:
             raise LoadError(str(error), hint=_NO_CONNECTION) from error
         except _engine.EngineError as error:
             raise LoadError(str(error)) from error
+        records.write(slice_.records for slice_ in result.slices)
         unseen.extend(_decode(slice_) for slice_ in result.slices)
         return _result(result, unseen.slices)
 
@@ -69,7 +79,13 @@ def _decode(native: _engine.Slice) -> Slice:
         service=service,
         send_lag=Histogram.from_pairs(native.send_lag),
         items=native.items,
+        extra=_decode_extra(native),
     )
+
+
+def _decode_extra(native: _engine.Slice) -> Extra:
+    histograms = {name: Histogram.from_pairs(pairs) for name, pairs in native.extra_histograms.items()}
+    return Extra(**native.extra_counts, histograms=histograms)
 
 
 def _result(native: _engine.LoadResult, slices: Sequence[Slice]) -> LoadResult:

@@ -27,6 +27,22 @@ class Encoder(Protocol):
     def encode(self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes: ...
 
 
+class StreamingService(Protocol):
+    """As `Encoder`, for streams."""
+
+    def encode_stream(self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class StreamEncoder:
+    """Encodes the requests of a stream."""
+
+    service: StreamingService
+
+    def encode(self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+        return self.service.encode_stream(model, inputs)
+
+
 @dataclass(frozen=True)
 class Payloads:
     """The request messages of one point, ready to be sent any number of times."""

@@ -47,6 +47,8 @@ class GrpcUnary:
     metadata: tuple[tuple[str, str], ...] = ()
     connections: int = 1
     """Connections of each worker to each endpoint; streams are spread over them evenly."""
+    streaming: bool = False
+    """One long-lived bidirectional call for each request in flight; the final-response marker ends a request."""
     tls: Tls | None = None
     encoding: Literal["gzip", "deflate"] | None = None
     """How the payloads are compressed."""
@@ -180,6 +182,53 @@ class Drawing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """Requests belong to sequences of which `count` are alive at the same time, each with one in flight at most."""
+
+    count: int
+    length: int = 20
+    variation: float = 0.2
+    """Lengths are uniform in length · (1 ± variation), at least 1."""
+    first_id: int = 1
+    id_count: int = 2**31 - 1
+    """Ids go round from `first_id` on; those of living sequences are passed over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact:
+    """Every byte of every output."""
+
+    kind: Literal["exact"] = "exact"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """|got - expected| ≤ atol + rtol · |expected| for every number; NaN equals NaN."""
+
+    rtol: float
+    atol: float
+    kind: Literal["tolerance"] = "tolerance"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Argmax:
+    """The same largest element along the last dimension."""
+
+    kind: Literal["argmax"] = "argmax"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validate:
+    """Compare sampled answers with the expected one of their payload."""
+
+    expected: tuple[bytes, ...]
+    """One response message for each payload."""
+    every: int = 1
+    """Every so many requests of each connection one is looked at, the first included."""
+    compare: Exact | Tolerance | Argmax = field(default_factory=Exact)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadPlan:
     """What to send, when, and when to stop. The engine refuses nonsense with the path of the field."""
 
@@ -205,7 +254,15 @@ class LoadPlan:
     workers: int = 0
     """Threads with an event loop and connections of their own; 0 lets the engine choose."""
     pin_cpus: tuple[int, ...] = field(default=())
+    sequences: Sequences | None = None
+    validate: Validate | None = None
+    records: str | None = None
+    """File that gets a record of every request, see `runner.results.request_records`."""
 
     def to_json(self) -> str:
-        """Encode for the engine."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+        """Encode for the engine, which opens no file and gets expected answers as bytes."""
+        fields = dataclasses.asdict(self)
+        fields["records"] = self.records is not None
+        if fields["validate"] is not None:
+            del fields["validate"]["expected"]
+        return json.dumps(fields, separators=(",", ":"))

@@ -117,6 +117,10 @@ def _failures(e: Evidence) -> Iterator[Flag]:
         worst = ", ".join(f"{code} {n}" for code, n in sorted(by_code.items(), key=lambda item: -item[1])[:3])
         mild: Consequence = "informs" if rate <= ERROR_RATE_LIMIT else "invalidates"
         yield make_flag("errors", rate, ERROR_RATE_LIMIT, mild, failed=failed, sent=counts.sent, worst=worst)
+    wrong = counts.failed.get("wrong_output", 0)
+    if wrong:
+        words = f"{wrong} sampled answers were not the expected ones; the first is under errors"
+        yield make_flag("wrong_output", float(wrong), 0.0, what=words)
     if e.aborted:
         yield make_flag("aborted", None, None, why=e.aborted)
 
@@ -154,7 +158,7 @@ def _server_counts(e: Evidence, called: ModelStatistics) -> Iterator[Flag]:
     """Equal when everything was answered; a request without an answer may or may not have reached the server."""
     counts = e.counts
     seen = called.success_count + called.failure_count
-    if called.success_count < counts.ok or seen > counts.sent:
+    if called.success_count < counts.ok or seen > counts.sent + counts.closing:
         words = f"{called.success_count} successes and {called.failure_count} failures where the client counted "
         words += f"{counts.ok} successes of {counts.sent} sent"
         yield make_flag("mismatch_server_count", float(seen), float(counts.sent), what=words)

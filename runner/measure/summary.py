@@ -9,6 +9,7 @@ import numpy as np
 
 from runner.load.engine import Slice
 from runner.measure.drift import BATCHES, STILL, Drift, classify, find_drift
+from runner.measure.extras import extra_histograms, sequence_summary, stream_summary, time_split
 from runner.measure.intervals import half_width, mean_latency, percentile, throughput
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
@@ -54,7 +55,7 @@ def summarise(
     series = Series.of(slices).within(window)
     if not series.completions:
         raise ValueError("no request completed in the window")
-    histograms = _histograms(slices, window)
+    histograms = _histograms(slices, window) | extra_histograms(slices, window)
     rate = throughput(series, window.seconds, settings.confidence)
     mean = mean_latency(series, settings.confidence)
     latency = histograms["latency"]
@@ -81,6 +82,9 @@ def summarise(
         steady=steady and not drift.found,
         precision_met=precise(series, window, settings, settings.confidence),
         stop_reason=stop_reason,
+        time_split=time_split(slices, window),
+        sequences=sequence_summary(slices, window, histograms),
+        stream=stream_summary(slices, window, histograms),
         offered_per_s=_offered_per_s(series, window) if is_open else None,
     )
     return Findings(

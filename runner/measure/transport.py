@@ -6,13 +6,20 @@ from runner.load.plan import GrpcUnary, Http, Identity, Tls
 from runner.services.base import Route
 
 
-def transport(route: Route) -> GrpcUnary | Http:
-    """Connections are the engine's defaults: one for gRPC, one per request in flight for HTTP."""
+def transport(route: Route, *, streaming: bool = False) -> GrpcUnary | Http:
+    """`streaming` if the route is that of a bidirectional stream.
+
+    Connections are the engine's defaults: one for gRPC, one per request in flight for HTTP."""
     tls = _tls(route)
     if route.kind == "http":
         return Http(endpoint=route.address, path=route.path, headers=route.headers, tls=tls)
     return GrpcUnary(
-        endpoint=route.address, method=route.path, metadata=route.headers, tls=tls, encoding=route.encoding
+        endpoint=route.address,
+        method=route.path,
+        metadata=route.headers,
+        streaming=streaming,
+        tls=tls,
+        encoding=route.encoding,
     )
 
 

@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from runner.errors import LoadError, RunnerError, ServiceError, UsageError
 from runner.load.engine import Engine, LoadResult, Slice
 from runner.load.plan import Drawing, LoadPlan
+from runner.measure.extras import plan_extras
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.loads import (
     asked_per_s,
@@ -69,6 +72,7 @@ def measure_case(
     settings: MeasureSettings | None = None,
     on_progress: OnProgress | None = None,
     ceiling_per_s: float | None = None,
+    records: Path | None = None,
 ) -> Trial:
     """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
@@ -78,7 +82,9 @@ def measure_case(
     blank = _blank(case, labels or {})
     began = time.monotonic()
     try:
-        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s)
+        scenario = case.scenario
+        extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
+        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras)
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
@@ -114,8 +120,9 @@ def _measured(
     settings: MeasureSettings,
     on_progress: OnProgress | None,
     ceiling_per_s: float | None,
+    extras: Mapping[str, Any],
 ) -> Trial:
-    plan = drawing.applied(load_plan(case, target, settings))
+    plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
     watch = Watch(settings, slots_of(case.scenario.load), blank.batch, target.server_check, on_progress)
     before = target.service.statistics(target.models)
@@ -189,8 +196,11 @@ def _items(result: LoadResult) -> int | None:
 def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan:
     """The engine's orders for one case."""
     deadline_s = settings.deadline_s + (0.0 if settings.measures_all else SAFETY_S)
+    workload = case.scenario.workload
+    reach = target.service.stream_route if workload.streaming else target.service.route
+    route = reach(workload.model, target.endpoint)
     return LoadPlan(
-        transport=transport(target.service.route(case.scenario.workload.model, target.endpoint)),
+        transport=transport(route, streaming=workload.streaming),
         schedule=schedule_of(case.scenario.load),
         seed=seed_of(case.scenario.load, settings),
         max_requests=settings.requests,
@@ -203,7 +213,8 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
 
 def counts_of(result: LoadResult) -> Counts:
     """Totals of the whole load, as the server must have counted them."""
-    return Counts(result.sent, result.ok, dict(result.failed), result.dropped, result.unfinished)
+    closing = sum(s.extra.closing for s in result.slices)
+    return Counts(result.sent, result.ok, dict(result.failed), result.dropped, result.unfinished, closing)
 
 
 def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Slice]:

@@ -2,8 +2,8 @@
 
 Times are whole microseconds. The stage columns are sums over the composing models per request, and the network column
 is what remains of the average latency, so that a row adds up: the reference shows an ensemble's queue as 0 and hides
-the stages' queue time in the network column. Unknown cells are empty: requests are encoded before the load starts, so
-there is no client send or receive time to tell from the network, and GPUs are not sampled.
+the stages' queue time in the network column. Client send and receive are the socket's: requests are encoded before the
+load starts, and answers are not decoded. Unknown cells are empty: GPUs are not sampled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from runner.report.tabular import csv_bytes
 from runner.results.histogram import Histogram
 from runner.results.metrics import STAGES, composing, find_percentile, per_request_us
-from runner.results.records import Trial
+from runner.results.records import Summary, Trial
 from runner.results.run import Point, Run
 
 PERCENTILES = (50, 90, 95, 99)
@@ -23,17 +23,17 @@ COLUMNS: dict[str, str] = {
     "Batch size": "inferences per request",
     "Concurrency": "requests in flight; empty for other kinds of load",
     "Inferences/Second": "inferences_per_s to six digits",
-    "Client Send": "always empty: requests are encoded before the load starts",
-    "Network+Server Send/Recv": "Avg latency - the four server columns, at least 0",
+    "Client Send": "request_write_ms * 1000: until the kernel has all of the request",
+    "Network+Server Send/Recv": "Avg latency - Client Send - Client Recv - the four server columns, at least 0",
     "Server Queue": "server_queue_us",
     "Server Compute Input": "server_compute_input_us",
     "Server Compute Infer": "server_compute_infer_us",
     "Server Compute Output": "server_compute_output_us",
-    "Client Recv": "always empty, as Client Send",
+    "Client Recv": "response_read_ms * 1000: from the first word of the answer to its end",
     **{f"p{q} latency": f"latency_p{q}_ms * 1000; from the histogram where p{q} is not reported" for q in PERCENTILES},
     "Avg latency": "latency_mean_ms * 1000",
-    "request/response": "always empty, as Client Send",
-    "response wait": "always empty, as Client Send",
+    "request/response": "always empty: requests are encoded before the load starts",
+    "response wait": "response_wait_ms * 1000",
     "Avg GPU Utilization": "always empty: GPUs are not sampled",
     "Avg GPU Power Usage": "always empty: GPUs are not sampled",
     "Max GPU Memory Usage": "always empty: GPUs are not sampled",
@@ -66,10 +66,11 @@ def _row(point: Point) -> dict[str, Any]:
     if trial is None or trial.summary is None:
         return row
     average = round(trial.summary.latency_mean_ms.value * 1000)
-    stages = _server_us(trial)
-    row |= stages
+    stages, client = _server_us(trial), _client_us(trial.summary)
+    row |= stages | client
     if stages:
-        row["Network+Server Send/Recv"] = max(0, average - sum(stages.values()))
+        spent = sum(stages.values()) + client.get("Client Send", 0) + client.get("Client Recv", 0)
+        row["Network+Server Send/Recv"] = max(0, average - spent)
     row |= {f"p{q} latency": _us(percentile_ms(trial, q)) for q in PERCENTILES}
     return row | {"Inferences/Second": _rate(trial.summary.inferences_per_s.value), "Avg latency": average}
 
@@ -77,6 +78,14 @@ def _row(point: Point) -> dict[str, Any]:
 def _server_us(trial: Trial) -> dict[str, int]:
     means = [per_request_us(trial, sum(of(model) for model in composing(trial))) for _, of in STAGES]
     return {name: round(mean) for name, mean in zip(_SERVER_COLUMNS, means, strict=True) if mean is not None}
+
+
+def _client_us(summary: Summary) -> dict[str, int]:
+    split = summary.time_split
+    if split is None:
+        return {}
+    parts = {"Client Send": split.write_ms, "response wait": split.wait_ms, "Client Recv": split.read_ms}
+    return {name: round(mean * 1000) for name, mean in parts.items()}
 
 
 def _us(milliseconds: float | None) -> int | None:

@@ -13,6 +13,7 @@ from runner.results.journal import SCHEMA
 from runner.results.metrics import (
     CLIENT,
     COUNTS,
+    EXTRA,
     LATENCY,
     SERVER,
     THROUGHPUT,
@@ -117,10 +118,18 @@ def point_metrics(run: Run) -> tuple[Metric, ...]:
         *THROUGHPUT,
         *LATENCY,
         *(metric for q in reported_percentiles(run) for metric in percentile(q)),
+        *extra_metrics(run),
         *CLIENT,
         *SERVER,
         *(compute_share(model) for model in composing_models(run)),
     )
+
+
+def extra_metrics(run: Run) -> tuple[Metric, ...]:
+    """Parts of the latency, sequences and streams, where some trial has them."""
+    summaries = [trial.summary for trial in run.trials.values() if trial.summary]
+    shown = (metrics for part, metrics in EXTRA if any(getattr(summary, part) for summary in summaries))
+    return tuple(metric for metrics in shown for metric in metrics)
 
 
 def reported_percentiles(run: Run) -> tuple[float, ...]:

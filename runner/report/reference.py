@@ -16,6 +16,7 @@ from runner.report.stages import STAGE_COLUMNS
 from runner.results.metrics import (
     CLIENT,
     COUNTS,
+    EXTRA,
     LATENCY,
     SERVER,
     THROUGHPUT,
@@ -54,6 +55,7 @@ def _points_rows() -> Iterable[Row]:
         *THROUGHPUT,
         *LATENCY,
         *percentile(99.0),
+        *(metric for _, metrics in EXTRA for metric in metrics),
         *CLIENT,
         *SERVER,
         compute_share("MODEL"),

@@ -6,11 +6,11 @@ CSV, JSON, the console table and docs/results.md read these declarations. Percen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from runner.results.records import Counts, Estimate, ModelStatistics, Percentile, Trial
+from runner.results.records import Counts, Distribution, Estimate, ModelStatistics, Percentile, Trial
 from runner.results.stages import compute_shares
 
 Direction = Literal["max", "min"] | None
@@ -105,6 +105,65 @@ CLIENT: tuple[Metric, ...] = (
     _window("precision_met", "", "true: every interval is as narrow as was asked for"),
     _window("stop_reason", "", "why the trial ended"),
 )
+
+
+# --- parts, sequences, streams ------------------------------------------------------------------------------------
+
+
+def _within(part: str, key: str, unit: str, formula: str, direction: Direction, of: Callable[[Any], Value]) -> Metric:
+    """From a part of `Summary` that not every trial has."""
+
+    def extract(trial: Trial) -> Value:
+        found = getattr(trial.summary, part) if trial.summary else None
+        return None if found is None else of(found)
+
+    return Metric(key, unit, formula, direction, extract)
+
+
+def _distribution(part: str, key: str, what: str, of: Callable[[Any], Distribution | None]) -> Iterator[Metric]:
+    for name, words in (("mean", "mean"), ("p50", "median"), ("p95", "95th percentile"), ("p99", "99th percentile")):
+
+        def value(found: object, field: str = f"{name}_ms") -> float | None:
+            distribution = of(found)
+            return None if distribution is None else float(getattr(distribution, field))
+
+        yield _within(part, f"{key}_{name}_ms", "ms", f"{words} of {what}", "min", value)
+
+
+def _part(key: str, field: str, formula: str) -> Metric:
+    return _within("time_split", key, "ms", formula, "min", lambda split: getattr(split, field))
+
+
+SPLIT: tuple[Metric, ...] = (
+    _part("client_queue_ms", "queue_ms", "mean of (first byte sent - intended send); the parts add up to the mean"),
+    _part("request_write_ms", "write_ms", "mean of (last byte sent - first byte sent); one write up to 16 KiB is 0"),
+    _part("response_wait_ms", "wait_ms", "mean of (first word of the answer - last byte sent)"),
+    _part("response_read_ms", "read_ms", "mean of (end of the answer - its first word)"),
+)
+"""Parts of `latency_mean_ms`."""
+
+SEQUENCE: tuple[Metric, ...] = (
+    _within("sequences", "sequences", "sequences", "answered whole in the window", None, lambda s: s.completed),
+    _within("sequences", "sequences_failed", "sequences", "ended early by a failed request", "min", lambda s: s.failed),
+    _within("sequences", "sequences_per_s", "1/s", "sequences / window_s", "max", lambda s: s.per_s),
+    *_distribution(
+        "sequences",
+        "sequence_latency",
+        "(last answer - intended send of the first request) over sequences",
+        lambda s: s.latency,
+    ),
+)
+
+STREAM: tuple[Metric, ...] = (
+    _within("stream", "responses_per_s", "1/s", "responses with an output / window_s", "max", lambda s: s.per_s),
+    _within("stream", "responses_per_request", "responses", "mean over completions", None, lambda s: s.per_request),
+    *_distribution("stream", "first_response", "(first response - intended send)", lambda s: s.first),
+    *_distribution("stream", "inter_response", "the time between responses of a request", lambda s: s.between),
+    *_distribution("stream", "last_response", "(last response - intended send)", lambda s: s.last),
+)
+
+EXTRA: tuple[tuple[str, tuple[Metric, ...]], ...] = (("time_split", SPLIT), ("sequences", SEQUENCE), ("stream", STREAM))
+"""Field of `Summary` -> the metrics that are shown where some trial has it."""
 
 
 # --- percentiles --------------------------------------------------------------------------------------------------
@@ -225,5 +284,15 @@ def compute_share(model: str) -> Metric:
     )
 
 
-METRICS: tuple[Metric, ...] = (*COUNTS, *WINDOW, *THROUGHPUT, *LATENCY, *CLIENT, *SERVER)
+METRICS: tuple[Metric, ...] = (
+    *COUNTS,
+    *WINDOW,
+    *THROUGHPUT,
+    *LATENCY,
+    *SPLIT,
+    *SEQUENCE,
+    *STREAM,
+    *CLIENT,
+    *SERVER,
+)
 """Every metric with a fixed key."""

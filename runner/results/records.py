@@ -55,6 +55,60 @@ class Counts:
     """By failure code."""
     dropped: int
     unfinished: int
+    closing: int = 0
+    """Sent only to end sequences; the server sees them, no other count does."""
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """Where the mean latency went; the parts add up to it."""
+
+    queue_ms: float
+    """In the client: intended to first byte sent."""
+    write_ms: float
+    """First to last byte sent; 0 for requests of up to 16 KiB."""
+    wait_ms: float
+    """Last byte sent to the first word of the answer."""
+    read_ms: float
+    """First word of the answer to its end."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Of latencies that are not the requests'; without intervals."""
+
+    count: int
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True)
+class SequenceSummary:
+    """Sequences that ended in the window; a latency is from the first request's intended send to the last answer."""
+
+    completed: int
+    failed: int
+    """Ended early by a failed request."""
+    per_s: float
+    latency: Distribution | None
+
+
+@dataclass(frozen=True)
+class StreamSummary:
+    """Responses of streams in the window; first and last count from the intended send of successful requests."""
+
+    responses: int
+    per_s: float
+    per_request: float
+    """Mean over the successful requests."""
+    first: Distribution | None
+    between: Distribution | None
+    """Neighbouring responses of one request."""
+    last: Distribution | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +138,9 @@ class Summary:
     steady: bool
     precision_met: bool
     stop_reason: str
+    time_split: TimeSplit | None = None
+    sequences: SequenceSummary | None = None
+    stream: StreamSummary | None = None
     offered_per_s: float | None = None
     """Open loop: requests that were due in the window, per second, those that were dropped included."""
 

@@ -62,6 +62,7 @@ from runner.scenario.schema_targets import (
     Var,
     VarBase,
 )
+from runner.scenario.schema_workload import Sequences, Validate
 from runner.units import ByteSize, Fraction, Seconds
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "Scalar",
     "Scenario",
     "ScriptStep",
+    "Sequences",
     "Server",
     "Sha256",
     "Step",
@@ -117,6 +119,7 @@ __all__ = [
     "SyntheticJpegDataset",
     "Target",
     "TlsSettings",
+    "Validate",
     "Var",
     "VarBase",
     "WarmupSettings",
@@ -237,6 +240,35 @@ class Workload(Strict):
     """Room in shared memory for one item of an output whose size the model leaves open."""
     timeout: Seconds = 60.0
     """A request without an answer after this long is a counted failure."""
+    streaming: bool = False
+    """Requests go over long-lived bidirectional streams, one for each in flight: what decoupled models need."""
+    sequences: Sequences | None = None
+    """Requests belong to sequences: what stateful models need."""
+    validate_: Validate | None = Field(default=None, alias="validate")
+    """Compare sampled answers with expected ones."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.sequences is not None and self.batch != 1:
+            raise refuse("batch", f"expected 1, as sequence batchers take one item per request, got {self.batch}")
+        if self.validate_ is not None and self.streaming:
+            raise refuse("validate", "expected `streaming: false`: responses of streams are not compared")
+        if self.validate_ is not None and self.sequences is not None:
+            raise refuse("validate", "expected no `sequences`: answers of stateful models differ each time")
+        return self
+
+    @model_validator(mode="after")
+    def _messages_are_looked_into(self) -> Self:
+        asked = {"sequences": self.sequences, "streaming": self.streaming, "validate": self.validate_}
+        for name in (name for name, value in asked.items() if value):
+            if self.protocol != "grpc":
+                raise refuse(name, f"expected protocol `grpc`, got `{self.protocol}`", "write `protocol: grpc`")
+            if self.compression != "none":
+                raise refuse(name, f"expected compression `none`, got `{self.compression}`", "remove `compression`")
+            if self.shared_memory != "none":
+                message = f"expected shared_memory `none`, got `{self.shared_memory}`"
+                raise refuse(name, message, "remove `shared_memory`")
+        return self
 
     @model_validator(mode="after")
     def _memory_is_shared_over_grpc(self) -> Self:
@@ -323,6 +355,8 @@ class Measure(Strict):
     """Wait for requests in flight at the end."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random in measuring."""
+    records: Literal["none", "full"] = "none"
+    """`full`: times and status of every request in a file of the run directory, 40 bytes each."""
 
 
 class Report(Strict):

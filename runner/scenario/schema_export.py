@@ -13,11 +13,19 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from runner.scenario import schema, schema_inputs, schema_load, schema_matrix, schema_setup, schema_targets
+from runner.scenario import (
+    schema,
+    schema_inputs,
+    schema_load,
+    schema_matrix,
+    schema_setup,
+    schema_targets,
+    schema_workload,
+)
 from runner.scenario.reference import reference_of
 from runner.scenario.schema_walk import fields_of, members
 
-_MODULES = (schema, schema_inputs, schema_targets, schema_setup, schema_load, schema_matrix)
+_MODULES = (schema, schema_inputs, schema_workload, schema_targets, schema_setup, schema_load, schema_matrix)
 _REFERENCE: dict[str, Any] = {
     "type": "string",
     "pattern": r"\$\{",

@@ -102,6 +102,10 @@ class Service(Protocol):
         """Where the messages of `encode` go."""
         ...
 
+    def stream_route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode_stream` go: a bidirectional stream."""
+        ...
+
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False, not an error, while the server is still coming up."""
         ...
@@ -114,6 +118,14 @@ class Service(Protocol):
 
     def encode(self, model: str, inputs: Tensors) -> bytes:
         """One request message, ready to send any number of times."""
+        ...
+
+    def encode_stream(self, model: str, inputs: Tensors) -> bytes:
+        """As `encode`, for a stream: every answer is to say whether it is the last."""
+        ...
+
+    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+        """The answer to an encoded request, as it came; never used for load."""
         ...
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:

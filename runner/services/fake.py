@@ -137,12 +137,16 @@ class FakeService:
     """A `Service` that talks to a `FakeServer` by calling it."""
 
     grpc_method = "/fake.Service/Infer"
+    grpc_stream_method = "/fake.Service/StreamInfer"
 
     def __init__(self, server: FakeServer | None = None) -> None:
         self.fake = server or FakeServer()
 
     def route(self, model: str, endpoint: Endpoint) -> Route:
         return Route(kind="grpc", address=endpoint.grpc, path=self.grpc_method)
+
+    def stream_route(self, model: str, endpoint: Endpoint) -> Route:
+        return replace(self.route(model, endpoint), path=self.grpc_stream_method)
 
     def ready(self, model: str) -> bool:
         return self.fake.script.ready and model in self.fake.models and not self.fake.dead.is_set()
@@ -165,6 +169,13 @@ class FakeService:
         except ValueError as error:
             raise ServiceError(str(error)) from error
         return json.dumps(head).encode() + b"\n" + b"".join(body)
+
+    def encode_stream(self, model: str, inputs: Tensors) -> bytes:
+        return self.encode(model, inputs)
+
+    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+        """The request itself."""
+        return message
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, Array]:
         self._datatypes(model, inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
@@ -62,6 +63,7 @@ class KServeGrpc:
     """A `Service` over one gRPC channel."""
 
     grpc_method = "/inference.GRPCInferenceService/ModelInfer"
+    grpc_stream_method = "/inference.GRPCInferenceService/ModelStreamInfer"
 
     def __init__(
         self,
@@ -95,6 +97,10 @@ class KServeGrpc:
             tls=self._tls,
             encoding=self._compression,
         )
+
+    def stream_route(self, model: str, endpoint: Endpoint) -> Route:
+        """Where the messages of `encode_stream` go."""
+        return replace(self.route(model, endpoint), path=self.grpc_stream_method)
 
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False while nothing answers or the model is not loaded."""
@@ -189,6 +195,20 @@ class KServeGrpc:
         request = getattr(pb, f"{word}SharedMemoryStatusRequest")()
         answer = self._call(f"{word}SharedMemoryStatus", request, f"list the {kind} shared memory")
         return tuple(sorted(answer.regions))
+
+    def encode_stream(self, model: str, inputs: Tensors) -> bytes:
+        """As `encode`; a decoupled model's end of answers comes as a message, however many there were."""
+        marker = pb.ModelInferRequest()
+        marker.parameters["triton_enable_empty_final_response"].bool_param = True
+        # Fields of protobuf messages may be appended.
+        return self.encode(model, inputs) + bytes(marker.SerializeToString())
+
+    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+        """The answer to an encoded request, as it came."""
+        try:
+            return bytes(self._channel.unary_unary(self.grpc_method)(message, timeout=timeout_s))
+        except grpc.RpcError as error:
+            raise self._refusal(error, "get a reference answer", timeout_s, "") from error
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:
         """One real inference."""

@@ -41,6 +41,10 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
     )
 
 
+def _no_streams() -> ServiceError:
+    return ServiceError("this service has no streams over HTTP", hint="write `workload.protocol: grpc`")
+
+
 class KServeHttp:
     """A `Service` over HTTP/1.1; every call has a connection of its own."""
 
@@ -64,6 +68,10 @@ class KServeHttp:
     def route(self, model: str, endpoint: Endpoint) -> Route:
         """Where the messages of `encode` go."""
         return Route(kind="http", address=endpoint.http, path=_infer(model), headers=self._headers, tls=self._tls)
+
+    def stream_route(self, model: str, endpoint: Endpoint) -> Route:
+        """There are no streams over HTTP."""
+        raise _no_streams()
 
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False while nothing answers or the model is not loaded."""
@@ -113,6 +121,14 @@ class KServeHttp:
         headers, body = self._request(model, inputs)
         headers["Content-Length"] = str(len(body))
         return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n" + body
+
+    def encode_stream(self, model: str, inputs: Tensors) -> bytes:
+        """There are no streams over HTTP."""
+        raise _no_streams()
+
+    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+        """Answers over HTTP are not compared."""
+        raise ServiceError("answers over HTTP cannot be recorded", hint="write `workload.protocol: grpc`")
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, Array]:
         """One real inference."""

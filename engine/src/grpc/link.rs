@@ -3,6 +3,7 @@
 use crate::error::{Code, Failure};
 use crate::http2::connection::{Connection, Event as Pulse};
 use crate::http2::frame;
+use crate::kserve::Suffix;
 use crate::payload::Pool;
 use crate::wire::Wire;
 use mio::{Registry, Token};
@@ -73,9 +74,9 @@ impl Link {
     }
 
     #[inline]
-    pub fn open(&mut self, token: u32, payload: u32, turn: u64) -> u32 {
+    pub fn open(&mut self, token: u32, payload: u32, suffix: Suffix, turn: u64) -> u32 {
         self.unsent.push_back(Unsent { position: self.connection.outbox.queued(), token, turn });
-        self.connection.open(token, payload)
+        self.connection.open_with(token, payload, suffix)
     }
 
     /// Not a byte came for as long as the request on `stream` was given: perhaps nobody is there any more. Ask for a
@@ -92,6 +93,9 @@ impl Link {
     pub fn forget(&mut self, token: u32) {
         if !self.unsent.is_empty() {
             self.unsent.retain(|unsent| unsent.token != token);
+        }
+        if !self.connection.ends.is_empty() {
+            self.connection.ends.retain(|(large, _)| *large != token);
         }
     }
 
@@ -110,6 +114,14 @@ impl Link {
             }
         }
         Ok(written - before)
+    }
+
+    /// The next large request whose last byte the kernel has taken.
+    pub fn next_written(&mut self) -> Option<u32> {
+        let written = self.connection.outbox.written();
+        let &(token, _) = self.connection.ends.front().filter(|(_, end)| *end <= written)?;
+        self.connection.ends.pop_front();
+        Some(token)
     }
 
     /// Read once into `buffer` and let the connection understand it.

@@ -50,11 +50,51 @@ impl Messages {
     }
 }
 
+/// A message that is put together to be read, larger ones are not: none that a model answers with is.
+const MAX_COLLECTED: usize = 1 << 30;
+
+/// Puts whole messages together, where their content matters.
+#[derive(Debug, Default)]
+pub struct Collector {
+    buffer: Vec<u8>,
+}
+
+impl Collector {
+    /// Every message that these bytes complete goes to `on_message`.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut on_message: impl FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        self.buffer.extend_from_slice(bytes);
+        let mut rest = &self.buffer[..];
+        while let Some((prefix, body)) = rest.split_first_chunk::<PREFIX_LEN>() {
+            let len = frame::u32_at(&prefix[1..]) as usize;
+            if len > MAX_COLLECTED {
+                return Err(Violation::protocol("a gRPC message of more than 1 GiB"));
+            }
+            if prefix[0] != 0 {
+                return Err(Violation::protocol("a compressed gRPC message, which cannot be read here"));
+            }
+            let Some((message, after)) = body.split_at_checked(len) else { break };
+            on_message(message)?;
+            rest = after;
+        }
+        let used = self.buffer.len() - rest.len();
+        self.buffer.drain(..used);
+        Ok(())
+    }
+}
+
 /// What has come back on one stream.
 #[derive(Debug, Default)]
 pub struct Response {
     pub fields: Fields,
     pub messages: Messages,
+    /// Only where messages are read.
+    pub collector: Option<Box<Collector>>,
+    /// What was wrong with a message that was looked at.
+    pub wrong: Option<Box<Failure>>,
     /// Flow-control bytes of this stream not yet given back to the peer.
     pub unacknowledged: u32,
 }
@@ -70,9 +110,18 @@ impl Response {
             None => Err(Failure::new(Code::ProtocolError, "the response ended without a gRPC status")),
             Some(0) if http != 200 => Err(Failure::new(Code::Http(http), format!("HTTP status {http}"))),
             Some(0) if self.messages.is_partial() => Err(truncated("in the middle of a message")),
-            Some(0) if self.messages.complete == 1 => Ok(()),
+            Some(0) if self.messages.complete == 1 => self.wrong.map_or(Ok(()), |failure| Err(*failure)),
             Some(0) => Err(truncated(&format!("after {} messages, expected 1", self.messages.complete))),
             Some(status) => Err(Failure::new(Code::from_grpc(status), self.message(status))),
+        }
+    }
+
+    /// The outcome of the request on a stream that the server ended before the request's last response.
+    pub fn cut_short(self) -> Failure {
+        let ended = "the server ended the stream before the last response of a request";
+        match self.fields.grpc_status {
+            Some(status @ 1..) => Failure::new(Code::from_grpc(status), self.message(status)),
+            _ => Failure::new(Code::ProtocolError, ended),
         }
     }
 
@@ -184,9 +233,29 @@ mod tests {
         }
 
         #[test]
+        fn messages_are_collected_however_they_arrive(contents: Vec<Vec<u8>>, cuts in prop::collection::vec(1usize..20, 1..40)) {
+            let mut body = Vec::new();
+            for content in &contents {
+                body.push(0);
+                body.extend_from_slice(&(content.len() as u32).to_be_bytes());
+                body.extend_from_slice(content);
+            }
+            let mut collector = Collector::default();
+            let (mut rest, mut cuts, mut got) = (&body[..], cuts.iter().cycle(), Vec::new());
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                collector.feed(now, |message| { got.push(message.to_vec()); Ok(()) }).unwrap();
+                rest = later;
+            }
+            prop_assert_eq!(got, contents);
+        }
+
+        #[test]
         fn never_panics(parts: Vec<Vec<u8>>) {
             let mut messages = Messages::default();
             let _ = parts.iter().try_for_each(|part| messages.feed(part));
+            let mut collector = Collector::default();
+            let _ = parts.iter().try_for_each(|part| collector.feed(part, |_| Ok(())));
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The client side of one HTTP/2 connection as a state machine: bytes in, events and bytes out.
 
 mod receive;
+mod streaming;
 
 use super::Violation;
 use super::frame::{self, Header};
 use super::hpack::{Decoder, Head};
 use super::outbox::Outbox;
+use crate::check::Checker;
 use crate::error::Failure;
 use crate::grpc::response::Response;
+use crate::kserve::Suffix;
 use crate::payload::Pool;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -21,6 +24,8 @@ const MAX_ANSWERS: usize = 10_000;
 /// Give the receive windows back once this much is used.
 const WINDOW_GRAIN: u32 = 1 << 30;
 const PREFIX_LEN: usize = 5;
+/// Messages above this size take a while to be written.
+const LARGE: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub enum Event {
@@ -34,7 +39,25 @@ pub enum Event {
     Unprocessed {
         token: u32,
         payload: u32,
+        suffix: Suffix,
     },
+    /// Something of the answer has come.
+    First {
+        token: u32,
+    },
+    /// One of the responses of a stream has come.
+    Response {
+        token: u32,
+    },
+}
+
+/// What is done with the messages of a connection beyond counting them.
+#[derive(Clone, Default)]
+pub struct Manner {
+    /// Streams stay open for the next request; a request ends with the message that says so.
+    pub streaming: bool,
+    /// Every so many answers are compared with the expected ones.
+    pub checker: Option<Arc<Checker>>,
 }
 
 /// Stream ids are distinct small numbers: one multiplication spreads them well enough.
@@ -59,10 +82,21 @@ impl Hasher for StreamHasher {
 struct Stream {
     token: u32,
     payload: u32,
+    suffix: Suffix,
+    /// Without a request; stays open for the next one.
+    idle: bool,
     /// Bytes of the prefixed message already queued.
     queued: usize,
     window: i64,
     response: Response,
+}
+
+impl Stream {
+    /// Length of the payload and of what is appended to it.
+    #[inline]
+    fn message_len(&self, pool: &Pool) -> usize {
+        pool.get(self.payload).len() + self.suffix.as_ref().map_or(0, |suffix| suffix.len())
+    }
 }
 
 /// The frame being received, where it is not received as a whole.
@@ -92,6 +126,13 @@ pub struct Connection {
     block: Option<(u32, bool, Vec<u8>)>,
     ready: bool,
     going_away: bool,
+    pub manner: Manner,
+    /// Requests too large to be written at once, all of them queued: token and the position behind the last byte.
+    pub ends: VecDeque<(u32, u64)>,
+    /// Open streams without a request.
+    idle: Vec<u32>,
+    /// Requests until the next one whose answer is looked at.
+    unsampled: u64,
     /// Acknowledgements queued since the outbox was last empty.
     answers: usize,
 }
@@ -116,6 +157,10 @@ impl Connection {
             block: None,
             ready: false,
             going_away: false,
+            manner: Manner::default(),
+            ends: VecDeque::new(),
+            idle: Vec::new(),
+            unsampled: 0,
             answers: 0,
         };
         connection.greet();
@@ -151,7 +196,7 @@ impl Connection {
     /// True while one more request may be opened.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.ready && !self.is_draining() && self.streams.len() < self.max_streams
+        self.ready && !self.is_draining() && (self.streams.len() < self.max_streams || !self.idle.is_empty())
     }
 
     /// True once no more requests will ever fit, although those in flight may still be answered.
@@ -176,12 +221,22 @@ impl Connection {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.streams.len()
+        self.streams.len() - self.idle.len()
     }
 
     /// Queue a request on a new stream, whose id is returned; only while `has_room`.
     #[inline]
     pub fn open(&mut self, token: u32, payload: u32) -> u32 {
+        self.open_with(token, payload, None)
+    }
+
+    /// As `open`, with bytes behind the payload.
+    #[inline]
+    pub fn open_with(&mut self, token: u32, payload: u32, suffix: Suffix) -> u32 {
+        if let Some(id) = self.idle.pop() {
+            self.reuse(id, token, payload, suffix);
+            return id;
+        }
         let id = self.next_stream;
         self.next_stream += 2;
         let head = &mut self.head;
@@ -193,8 +248,12 @@ impl Connection {
             let header = Header { len, kind: frame::HEADERS, flags: frame::END_HEADERS, stream: id };
             out[start..start + frame::HEADER_LEN].copy_from_slice(&header.encode());
         });
+        let window = self.initial_window;
         let mut stream =
-            Stream { token, payload, queued: 0, window: self.initial_window, response: Response::default() };
+            Stream { token, payload, suffix, idle: false, queued: 0, window, response: Response::default() };
+        if self.manner.streaming || self.is_sampled() {
+            stream.response.collector = Some(Box::default());
+        }
         if !self.pump(id, &mut stream) {
             self.blocked.push_back(id);
         }
@@ -202,12 +261,32 @@ impl Connection {
         id
     }
 
+    /// The next request on a stream that has answered the one before.
+    fn reuse(&mut self, id: u32, token: u32, payload: u32, suffix: Suffix) {
+        let Some(mut stream) = self.streams.remove(&id) else { return };
+        stream = Stream { token, payload, suffix, idle: false, queued: 0, ..stream };
+        if !self.pump(id, &mut stream) {
+            self.blocked.push_back(id);
+        }
+        self.streams.insert(id, stream);
+    }
+
+    /// Whether the answer of the request being opened is looked at.
+    #[inline]
+    fn is_sampled(&mut self) -> bool {
+        let Some(checker) = &self.manner.checker else { return false };
+        let is_next = self.unsampled == 0;
+        self.unsampled = if is_next { checker.every - 1 } else { self.unsampled - 1 };
+        is_next
+    }
+
     /// Queue as much of the body as both windows allow; true when all of it is queued.
     #[inline]
     fn pump(&mut self, id: u32, stream: &mut Stream) -> bool {
         let (pool, flag) = (&self.pool, u8::from(self.compressed));
-        let payload_len = pool.get(stream.payload).len();
-        let total = PREFIX_LEN + payload_len;
+        let payload_end = PREFIX_LEN + pool.get(stream.payload).len();
+        let message_len = stream.message_len(pool);
+        let total = PREFIX_LEN + message_len;
         while stream.queued < total {
             let window = self.send_window.min(stream.window);
             if window <= 0 {
@@ -216,21 +295,28 @@ impl Connection {
             let from = stream.queued;
             let len = (total - from).min(window as usize).min(self.max_frame);
             let to = from + len;
-            let flags = if to == total { frame::END_STREAM } else { 0 };
+            let flags = if to == total && !self.manner.streaming { frame::END_STREAM } else { 0 };
             self.outbox.fill(|out| {
                 out.extend_from_slice(&Header { len, kind: frame::DATA, flags, stream: id }.encode());
                 if from < PREFIX_LEN {
-                    let size = (payload_len as u32).to_be_bytes();
+                    let size = (message_len as u32).to_be_bytes();
                     let prefix = [flag, size[0], size[1], size[2], size[3]];
                     out.extend_from_slice(&prefix[from..to.min(PREFIX_LEN)]);
                 }
             });
-            if to > PREFIX_LEN {
-                self.outbox.put_payload(pool, stream.payload, from.max(PREFIX_LEN) - PREFIX_LEN, to - PREFIX_LEN);
+            if to > PREFIX_LEN && from < payload_end {
+                let (from, to) = (from.max(PREFIX_LEN), to.min(payload_end));
+                self.outbox.put_payload(pool, stream.payload, from - PREFIX_LEN, to - PREFIX_LEN);
+            }
+            if let Some(suffix) = stream.suffix.as_ref().filter(|_| to > payload_end) {
+                self.outbox.put(&suffix[from.max(payload_end) - payload_end..to - payload_end]);
             }
             stream.queued = to;
             stream.window -= len as i64;
             self.send_window -= len as i64;
+        }
+        if total > LARGE {
+            self.ends.push_back((stream.token, self.outbox.queued()));
         }
         true
     }
@@ -265,7 +351,9 @@ impl Connection {
     /// End every request with the same failure.
     pub fn fail_all(&mut self, failure: &Failure, events: &mut Vec<Event>) {
         let streams = std::mem::take(&mut self.streams);
-        events.extend(streams.into_values().map(|s| Event::Done { token: s.token, outcome: Err(failure.clone()) }));
+        self.idle.clear();
+        let busy = streams.into_values().filter(|stream| !stream.idle);
+        events.extend(busy.map(|s| Event::Done { token: s.token, outcome: Err(failure.clone()) }));
     }
 
     /// Tell the peer why the connection ends.

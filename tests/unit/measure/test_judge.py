@@ -303,3 +303,17 @@ def test_the_table_in_the_documentation_is_the_vocabulary() -> None:
     text = (Path(__file__).parents[3] / "docs" / "measurement.md").read_text(encoding="utf-8")
     assert markdown_table() in text
     assert all(f"`{code}`" in text for code in RULES)
+
+
+def test_wrong_outputs_invalidate(healthy: Findings) -> None:
+    counts = Counts(1000, 998, {"wrong_output": 2}, 0, 0)
+    wrong, *_ = [flag for flag in judge(evidence(healthy, counts=counts)) if flag.code == "wrong_output"]
+    assert (wrong.value, wrong.limit, wrong.consequence) == (2.0, 0.0, "invalidates")
+
+
+def test_requests_that_only_end_sequences_are_not_strangers(healthy: Findings) -> None:
+    server = replace(SERVER, success_count=1004, inference_count=8032)
+    assert judge(evidence(healthy, counts=Counts(1000, 1000, {}, 0, 0, 4), server=(server,))) == ()
+    assert only(judge(evidence(healthy, counts=Counts(1000, 1000, {}, 0, 0, 3), server=(server,)))).code == (
+        "mismatch_server_count"
+    )

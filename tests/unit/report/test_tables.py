@@ -16,7 +16,7 @@ from runner.report import combined_csv, console_table, points_csv, points_json, 
 from runner.report.combined import percentile_ms
 from runner.report.tabular import cell_text, csv_bytes
 from runner.results.metrics import STAGES
-from runner.results.records import Estimate, Percentile
+from runner.results.records import Estimate, Percentile, TimeSplit
 from runner.results.run import PlannedCase, Run
 from tests.unit.results.sample_run import CASES, create, histogram, small_run, summary, trial
 
@@ -206,3 +206,18 @@ def test_any_text_survives_csv(texts: list[str]) -> None:
     assert len(list(csv.reader(io.StringIO(data.decode(), newline="")))) == 2
     named = csv_bytes(["x"], [{"x": f"a{text}"} for text in texts])
     assert [row["x"] for row in rows(named)] == [f"a{text}" for text in texts]
+
+
+def test_client_times_fill_the_columns_of_the_reference_benchmark(tmp_path: Path) -> None:
+    split = TimeSplit(queue_ms=0.0, write_ms=0.25, wait_ms=9.5, read_ms=0.25)
+    directory = create(tmp_path)
+    with directory.writer() as writer:
+        writer.begin(CASES[:1])
+        writer.append(trial(CASES[0], summary=summary(time_split=split)))
+    run = directory.load()
+    (row,) = rows(combined_csv(run))
+    assert (row["Client Send"], row["Client Recv"], row["response wait"]) == ("250", "250", "9500")
+    parts = ["Client Send", "Client Recv", *(name for name in row if "Server" in name)]
+    assert sum(int(row[name]) for name in parts) == int(row["Avg latency"])
+    (point,) = rows(points_csv(run))
+    assert (point["request_write_ms"], point["response_read_ms"]) == ("0.25", "0.25")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from runner.results.metrics import METRICS, Metric, compute_share, percentile, percentile_name
-from runner.results.records import Counts, Trial
+from runner.results.records import Counts, Distribution, SequenceSummary, StreamSummary, TimeSplit, Trial
 from tests.unit.results.sample_run import CASES, failed, invalid, summary, trial
 
 BY_KEY = {metric.key: metric for metric in METRICS}
@@ -30,7 +30,16 @@ def value(key: str, of: Trial) -> object:
 
 
 def test_every_metric_of_a_full_trial_has_a_value() -> None:
-    full = trial(CASES[0], summary=summary(offered_per_s=100.0))
+    times = Distribution(count=8, mean_ms=1.0, p50_ms=1.0, p90_ms=2.0, p95_ms=3.0, p99_ms=4.0, max_ms=5.0)
+    full = trial(
+        CASES[0],
+        summary=summary(
+            offered_per_s=100.0,
+            time_split=TimeSplit(0.0, 0.5, 9.0, 0.5),
+            sequences=SequenceSummary(completed=8, failed=1, per_s=0.8, latency=times),
+            stream=StreamSummary(responses=16, per_s=1.6, per_request=2.0, first=times, between=times, last=times),
+        ),
+    )
     assert [key for key in BY_KEY if value(key, full) is None] == []
 
 

@@ -1,6 +1,6 @@
 //! What the peer's frames do to a connection.
 
-use super::{Connection, Event, MAX_FRAME, MAX_HEADER_BLOCK, PREFIX_LEN, Receiving, WINDOW_GRAIN};
+use super::{Connection, Event, MAX_FRAME, MAX_HEADER_BLOCK, PREFIX_LEN, Receiving, Stream, WINDOW_GRAIN};
 use crate::grpc::response::reset;
 use crate::http2::Violation;
 use crate::http2::frame::{self, Header};
@@ -94,6 +94,9 @@ impl Connection {
         let (id, end_stream, over) = (*stream, *end_stream, *left + *padding == 0);
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.response.messages.feed(&input[..content])?;
+            if stream.response.collector.is_some() {
+                self.look(id, &input[..content], events)?;
+            }
         }
         if over {
             self.receiving = Receiving::Header;
@@ -159,13 +162,24 @@ impl Connection {
         self.decoder.decode(block, fields)?;
         if end_stream {
             self.end_stream(id, events);
+        } else if let Some(stream) = self.streams.get(&id).filter(|stream| !stream.idle) {
+            events.push(Event::First { token: stream.token });
         }
         Ok(())
     }
 
     fn end_stream(&mut self, id: u32, events: &mut Vec<Event>) {
         let Some(stream) = self.streams.remove(&id) else { return };
-        if stream.queued < PREFIX_LEN + self.pool.get(stream.payload).len() {
+        if stream.idle {
+            return self.not_idle(id);
+        }
+        if self.manner.streaming {
+            // Our half is still open.
+            self.control(frame::RST_STREAM, 0, id, &frame::CANCEL.to_be_bytes());
+            events.push(Event::Done { token: stream.token, outcome: Err(stream.response.cut_short()) });
+            return;
+        }
+        if stream.queued < PREFIX_LEN + stream.message_len(&self.pool) {
             // Answered before the request was fully sent: nobody wants the rest.
             self.control(frame::RST_STREAM, 0, id, &frame::CANCEL.to_be_bytes());
         }
@@ -178,6 +192,10 @@ impl Connection {
             return Err(Violation::frame_size("RST_STREAM of a wrong size"));
         }
         if let Some(stream) = self.streams.remove(&header.stream) {
+            if stream.idle {
+                self.not_idle(header.stream);
+                return Ok(());
+            }
             events.push(Event::Done { token: stream.token, outcome: Err(reset(frame::u32_at(payload))) });
         }
         Ok(())
@@ -253,7 +271,12 @@ impl Connection {
         let unprocessed: Vec<u32> = self.streams.keys().copied().filter(|id| *id > last).collect();
         for id in unprocessed {
             if let Some(stream) = self.streams.remove(&id) {
-                events.push(Event::Unprocessed { token: stream.token, payload: stream.payload });
+                if stream.idle {
+                    self.not_idle(id);
+                    continue;
+                }
+                let Stream { token, payload, suffix, .. } = stream;
+                events.push(Event::Unprocessed { token, payload, suffix });
             }
         }
         Ok(())

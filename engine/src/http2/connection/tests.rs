@@ -127,7 +127,7 @@ fn goodbye_hands_back_what_was_not_processed() {
         connection.open(token, 0);
     }
     let events = feed(&mut connection, &control(frame::GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0])).unwrap();
-    assert!(matches!(events[..], [Event::Unprocessed { token: 2, payload: 0 }]));
+    assert!(matches!(events[..], [Event::Unprocessed { token: 2, payload: 0, .. }]));
     assert!(!connection.has_room());
     assert_eq!(outcome(&feed(&mut connection, &ok_answer(3)).unwrap()), [(1, Ok(()))]);
 }
@@ -218,10 +218,52 @@ proptest! {
         connection.fail_all(&Failure::new(crate::error::Code::ConnectionLost, ""), &mut events);
         let mut tokens: Vec<u32> = events.iter().filter_map(|event| match event {
             Event::Done { token, .. } | Event::Unprocessed { token, .. } => Some(*token),
-            Event::Ready => None,
+            Event::Ready | Event::First { .. } | Event::Response { .. } => None,
         }).collect();
         tokens.sort_unstable();
         prop_assert_eq!(tokens, vec![0, 1, 2, 3]);
+    }
+
+    /// Whatever a peer sends on long-lived streams, every request has one outcome and no stream serves two.
+    #[test]
+    fn streams_lose_no_request(
+        frames in prop::collection::vec((0u8..5, 0u32..4, prop::sample::select(vec![
+            &b"\0\0\0\0\x02\x12\0"[..],
+            b"\0\0\0\0\x04\x12\x02\x2a\0",
+            b"\0\0\0\0\x03\x0a\x01x",
+            b"\0\0\0\0\x21\x12\x1f\x22\x1b\x0a\x15triton_final_response\x12\x02\x08\0\x2a\0",
+            b"\0\0\0",
+            b"\0\x01",
+        ])), 0..40),
+    ) {
+        let mut connection = greeted(3, &[]);
+        connection.manner.streaming = true;
+        let (mut next, mut done) = (0, Vec::new());
+        let mut events = Vec::new();
+        for (kind, stream, body) in frames {
+            while connection.in_flight() < 3 && connection.has_room() {
+                connection.open(next, 0);
+                next += 1;
+            }
+            let id = stream * 2 + 1;
+            let bytes = match kind {
+                0 => control(frame::HEADERS, frame::END_HEADERS, id, b"\x88"),
+                1 => control(frame::HEADERS, LAST, id, b"\x00\x0bgrpc-status\x010"),
+                2 => control(frame::RST_STREAM, 0, id, &[0; 4]),
+                _ => control(frame::DATA, 0, id, body),
+            };
+            if connection.receive(&bytes, &mut events).is_err() {
+                break;
+            }
+        }
+        connection.fail_all(&Failure::new(crate::error::Code::ConnectionLost, ""), &mut events);
+        for event in events {
+            if let Event::Done { token, .. } = event {
+                done.push(token);
+            }
+        }
+        done.sort_unstable();
+        prop_assert_eq!(done, (0..next).collect::<Vec<u32>>());
     }
 
     #[test]

@@ -1,0 +1,129 @@
+"""What a workload asks of the engine beyond plain requests, and what comes of it: streams, sequences, time parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.load.engine import Slice
+from runner.load.plan import Argmax, Exact, Sequences, Tolerance, Validate
+from runner.measure.loads import is_open, most_in_flight
+from runner.measure.series import Window
+from runner.results.histogram import Histogram
+from runner.results.records import Distribution, SequenceSummary, StreamSummary, TimeSplit
+from runner.scenario.schema import Load, Workload
+from runner.scenario.schema import Validate as ValidateSettings
+from runner.services.base import Service
+
+OPEN_LOOP_SEQUENCES = 4
+"""Where neither the scenario nor the load says how many."""
+HISTOGRAMS = ("sequence_latency", "first_response", "inter_response", "last_response", "responses_per_request")
+
+
+# --- what is asked ------------------------------------------------------------------------------------------------
+
+
+def plan_extras(
+    workload: Workload, load: Load, service: Service, payloads: Sequence[bytes], records: Path | None
+) -> dict[str, Any]:
+    """Fields of the load plan; reference answers are recorded here, before the load.
+
+    Raises:
+        ServiceError: the server gives no reference answer.
+    """
+    return {
+        "sequences": sequences_of(workload, load),
+        "validate": None if workload.validate_ is None else _validate(workload.validate_, service, payloads),
+        "records": None if records is None else str(records),
+    }
+
+
+def sequences_of(workload: Workload, load: Load) -> Sequences | None:
+    """The engine's form of `workload.sequences`."""
+    asked = workload.sequences
+    if asked is None:
+        return None
+    count = asked.count or (min(most_in_flight(load), OPEN_LOOP_SEQUENCES) if is_open(load) else most_in_flight(load))
+    return Sequences(
+        count=count,
+        length=asked.length,
+        variation=asked.variation,
+        first_id=asked.first_id,
+        id_count=max(asked.ids, count),
+    )
+
+
+def _validate(asked: ValidateSettings, service: Service, payloads: Sequence[bytes]) -> Validate:
+    compare: Exact | Tolerance | Argmax
+    match asked.mode:
+        case "exact":
+            compare = Exact()
+        case "tolerance":
+            compare = Tolerance(rtol=asked.rtol, atol=asked.atol)
+        case "argmax":
+            compare = Argmax()
+    expected = tuple(service.reply(message) for message in payloads)
+    return Validate(expected=expected, every=asked.every, compare=compare)
+
+
+# --- what is found ------------------------------------------------------------------------------------------------
+
+
+def inside(slices: Sequence[Slice], window: Window) -> list[Slice]:
+    """The slices that ended in the window."""
+    return [s for s in slices if window.start_ns < s.end_ns <= window.end_ns]
+
+
+def extra_histograms(slices: Sequence[Slice], window: Window) -> dict[str, Histogram]:
+    """Merged over the window; those that hold something."""
+    extras = [s.extra.histograms for s in inside(slices, window)]
+    found = {name: [h[name] for h in extras if name in h] for name in HISTOGRAMS}
+    return {name: Histogram.merged(parts) for name, parts in found.items() if parts}
+
+
+def time_split(slices: Sequence[Slice], window: Window) -> TimeSplit | None:
+    """Means over the window's successes; None where the engine does not say."""
+    part = inside(slices, window)
+    ok = sum(s.ok for s in part)
+    sums = [sum(getattr(s.extra, f"{name}_ns") for s in part) for name in ("queue", "write", "wait", "read")]
+    return TimeSplit(*(total / ok / 1e6 for total in sums)) if ok and any(sums) else None
+
+
+def sequence_summary(
+    slices: Sequence[Slice], window: Window, histograms: dict[str, Histogram]
+) -> SequenceSummary | None:
+    """None where no sequence ended in the window."""
+    extras = [s.extra for s in inside(slices, window)]
+    completed, failed = sum(e.sequences for e in extras), sum(e.sequences_failed for e in extras)
+    if not completed and not failed:
+        return None
+    return SequenceSummary(
+        completed=completed,
+        failed=failed,
+        per_s=completed / window.seconds,
+        latency=_distribution(histograms.get("sequence_latency")),
+    )
+
+
+def stream_summary(slices: Sequence[Slice], window: Window, histograms: dict[str, Histogram]) -> StreamSummary | None:
+    """None where no request was answered over a stream."""
+    counts = histograms.get("responses_per_request")
+    if counts is None:
+        return None
+    responses = sum(s.extra.responses for s in inside(slices, window))
+    return StreamSummary(
+        responses=responses,
+        per_s=responses / window.seconds,
+        per_request=counts.mean_ns,
+        first=_distribution(histograms.get("first_response")),
+        between=_distribution(histograms.get("inter_response")),
+        last=_distribution(histograms.get("last_response")),
+    )
+
+
+def _distribution(histogram: Histogram | None) -> Distribution | None:
+    if histogram is None or not histogram.count:
+        return None
+    p50, p90, p95, p99 = (histogram.quantile(q) / 1e6 for q in (0.5, 0.9, 0.95, 0.99))
+    return Distribution(histogram.count, histogram.mean_ns / 1e6, p50, p90, p95, p99, histogram.max_ns / 1e6)
