@@ -1,0 +1,52 @@
+"""Features of a workload that exclude each other are refused before anything runs, each with its key."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.errors import ScenarioError
+
+HEAD = "scenario: 1\nname: x\nworkload: {model: m, input: {I: {generate: zero, shape: [1]}}, "
+
+
+@pytest.mark.parametrize(
+    ("workload", "address", "words"),
+    [
+        ("sequences: {count: 2}, protocol: http", "workload.sequences", "expected protocol `grpc`, got `http`"),
+        ("streaming: true, protocol: http", "workload.streaming", "expected protocol `grpc`, got `http`"),
+        ("validate: {expect: recorded}, protocol: http", "workload.validate", "expected protocol `grpc`, got `http`"),
+        ("sequences: {count: 2}, compression: gzip", "workload.sequences", "expected compression `none`, got `gzip`"),
+        ("streaming: true, compression: deflate", "workload.streaming", "expected compression `none`, got `deflate`"),
+        ("validate: {expect: recorded}, compression: gzip", "workload.validate", "expected compression `none`"),
+        ("sequences: {count: 2}, shared_memory: system", "workload.sequences", "shared"),
+        ("streaming: true, shared_memory: system", "workload.streaming", "shared"),
+        ("validate: {expect: recorded}, shared_memory: system", "workload.validate", "shared"),
+        ("sequences: {count: 2}, batch: 2", "workload.batch", "expected 1, as sequence batchers"),
+        ("validate: {expect: recorded}, streaming: true", "workload.validate", "responses of streams"),
+        ("validate: {expect: recorded}, sequences: {count: 2}", "workload.validate", "stateful models differ"),
+        ("sequences: {count: 4, ids: 3}", "workload.sequences.ids", "expected at least the `count` of 4, got 3"),
+        ("shared_memory: system, protocol: http", "workload.shared_memory", "expected `none` beside protocol `http`"),
+        ("tensors: json", "workload.tensors", "only HTTP carries tensors as JSON"),
+    ],
+)
+def test_what_excludes_each_other_is_refused(desk, workload, address, words):
+    with pytest.raises(ScenarioError) as caught:
+        desk.load(HEAD + workload + "}\n")
+    (mistake,) = caught.value.diagnostics
+    assert mistake.address == address
+    assert words in mistake.message
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        "sequences: {count: 2, length: 5, variation: 20%}",
+        "streaming: true",
+        "streaming: true, sequences: {count: 2}",
+        "validate: {expect: recorded, mode: tolerance, rtol: 0.01}",
+        "protocol: http, compression: gzip, tensors: json",
+        "shared_memory: system",
+    ],
+)
+def test_what_goes_together_is_accepted(desk, workload):
+    assert desk.load(HEAD + workload + "}\n").scenario.workload.model == "m"
