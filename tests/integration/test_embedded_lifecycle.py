@@ -307,7 +307,7 @@ def test_a_second_interrupt_does_not_wait(
     runner.send_signal(signal.SIGINT)
     asked = time.monotonic()
     runner.wait(timeout=20)
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 4
     assert remains(state, run_id) == []
 
 

@@ -56,7 +56,9 @@ class Cli:
         return found
 
     def journal(self) -> list[dict[str, Any]]:
-        lines = (self.directory() / "journal.jsonl").read_text().splitlines(keepends=True)
+        path = self.directory() / "journal.jsonl"
+        # The directory is there a moment before its journal.
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def trials(self) -> list[dict[str, Any]]:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from runner.runtimes.interrupts import terminations_as_exit
+
+
+@pytest.fixture(autouse=True)
+def nobody_handles_them() -> Iterator[None]:
+    """A server of another test that runs for the whole session has handlers of its own."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
