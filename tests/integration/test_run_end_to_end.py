@@ -26,11 +26,6 @@ matrix: {{axes: {{workload.batch: [1, 2], load.concurrency: [1, 2]}}}}
 """
 
 
-# A machine that is busy with something else may rightly make a flag invalidate a point; these tests are of the run.
-USABLE = ("ok", "invalid")
-MEASURED = (0, 5)
-
-
 class Cli:
     """Runs `scenario` in a scratch folder with a home of its own."""
 
@@ -96,7 +91,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_run_writes_tables_that_agree(cli: Cli) -> None:
     done = cli.run("run", str(cli.file))
-    assert done.returncode in MEASURED, done.stderr
+    assert done.returncode == 0, done.stderr
     directory = cli.directory()
     assert done.stdout.splitlines()[-1] == f"results: runs/{directory.name}"
     points = rows(directory / "points.csv")
@@ -105,7 +100,7 @@ def test_run_writes_tables_that_agree(cli: Cli) -> None:
     assert len(points) == len(document["points"]) == len(combined) == 4
     for row, point, reference in zip(points, document["points"], combined, strict=True):
         assert row["case_id"] == point["case_id"]
-        assert row["state"] == point["state"] in USABLE, point
+        assert row["state"] == point["state"] == "ok", point
         assert row["batch"] == reference["Batch size"]
         rate = float(row["inferences_per_s"])
         assert rate == pytest.approx(point["inferences_per_s"], rel=1e-6)
@@ -117,7 +112,7 @@ def test_run_writes_tables_that_agree(cli: Cli) -> None:
 
 
 def test_the_server_counted_what_we_counted(cli: Cli) -> None:
-    assert cli.run("run", str(cli.file)).returncode in MEASURED
+    assert cli.run("run", str(cli.file)).returncode == 0
     for trial in cli.trials():
         counts, (server,) = trial["counts"], trial["server"]
         assert counts["sent"] == counts["ok"]
@@ -127,12 +122,12 @@ def test_the_server_counted_what_we_counted(cli: Cli) -> None:
 
 def test_one_instance_of_5_ms_serves_what_arithmetic_says(cli: Cli) -> None:
     """A model that sleeps 5 ms, one instance: at most 200 requests/s, latency about concurrency times 5 ms."""
-    assert cli.run("run", str(cli.file)).returncode in MEASURED
+    assert cli.run("run", str(cli.file)).returncode == 0
     for trial in cli.trials():
         summary = trial["summary"]
-        assert 60 < summary["requests_per_s"]["value"] <= 200
+        assert 120 < summary["requests_per_s"]["value"] <= 200
         assert summary["latency_mean_ms"]["value"] == pytest.approx(5 * trial["load"]["concurrency"], rel=0.5)
-        assert summary["littles_law_error"] < 0.05
+        assert summary["littles_law_error"] < 0.02
 
 
 def test_kill_9_then_resume(cli: Cli) -> None:
@@ -145,7 +140,7 @@ def test_kill_9_then_resume(cli: Cli) -> None:
     first = cli.trials()
     assert 2 <= len(first) < 4
     done = cli.run("run", str(cli.file), "--resume")
-    assert done.returncode in MEASURED, done.stderr
+    assert done.returncode == 0, done.stderr
     assert f"resumed: {len(first)} of 4 points" in done.stderr
     trials = cli.trials()
     assert trials[: len(first)] == first
@@ -162,8 +157,8 @@ def test_interrupted_run_cleans_up_keeps_points_and_resumes(cli: Cli, signum: in
     assert "scenario run --resume" in err
     finished = len(cli.trials())
     points = rows(cli.directory() / "points.csv")
-    assert sum(row["state"] in USABLE for row in points) == finished
-    assert cli.run("run", str(cli.file), "--resume").returncode in MEASURED
+    assert [row["state"] for row in points].count("ok") == finished
+    assert cli.run("run", str(cli.file), "--resume").returncode == 0
     assert len(cli.trials()) == 4
 
 
@@ -184,12 +179,11 @@ def test_server_that_dies_mid_point_costs_that_point_only(cli: Cli) -> None:
     out, err = process.communicate(timeout=110)
     assert process.returncode == 5, err
     states = [row["state"] for row in rows(cli.directory() / "points.csv")]
-    assert states.count("failed") == 1, out
-    assert sum(state in USABLE for state in states) == 3, out
+    assert sorted(states) == ["failed", "ok", "ok", "ok"], out
     (failed,) = (trial for trial in cli.trials() if trial["state"] == "failed")
     assert "server" in failed["failure"]
     again = cli.run("run", str(cli.file), "--resume")
-    assert again.returncode in MEASURED, again.stderr
+    assert again.returncode == 0, again.stderr
     assert len(cli.trials()) == 5
 
 
@@ -231,7 +225,7 @@ def test_stages_of_an_ensemble(cli: Cli) -> None:
         "--set",
         "matrix.axes={load.concurrency: [2]}",
     )
-    assert done.returncode in MEASURED, done.stderr
+    assert done.returncode == 0, done.stderr
     stages = rows(cli.directory() / "stages.csv")
     assert [row["model"] for row in stages] == ["chain", "identity", "sleepy"]
     assert "sleepy" in done.stdout

@@ -18,11 +18,6 @@ MODELS = Path(__file__).parent / "resources" / "models"
 QUICK = "warmup: {min_time: 300ms, min_requests_per_slot: 2}, window: {min: 1s, max: 2s}"
 
 
-# A machine that is busy with something else may rightly make a flag invalidate a point; these tests are of the run.
-USABLE = ("ok", "invalid")
-MEASURED = (0, 5)
-
-
 class Ran:
     """One run of a scenario in a scratch folder."""
 
@@ -59,10 +54,9 @@ def test_a_stateful_model_unary_and_over_streams(tmp_path: Path) -> None:
         "sequences: {length: 5, variation: 40%}, input: {INPUT0: {generate: zero}}",
         axes="workload.streaming: [false, true]",
     )
-    assert ran.process.returncode in MEASURED, ran.process.stderr + ran.process.stdout
+    assert ran.process.returncode == 0, ran.process.stderr + ran.process.stdout
     for point in ran.points():
-        assert point["state"] in USABLE
-        assert point["requests_failed"] == "0"
+        assert (point["state"], point["requests_failed"]) == ("ok", "0")
         assert "mismatch" not in point["flags"]
         assert float(point["sequences_per_s"]) == pytest.approx(float(point["requests_per_s"]) / 5, rel=0.25)
         assert float(point["sequence_latency_mean_ms"]) > 2 * float(point["latency_mean_ms"])
@@ -75,10 +69,9 @@ def test_a_stateful_model_unary_and_over_streams(tmp_path: Path) -> None:
 def test_a_decoupled_model_streams_its_responses(tmp_path: Path) -> None:
     workload = "streaming: true, input: {INPUT0: {generate: zero}, DELAY_MS: {generate: zero}}"
     ran = Ran(tmp_path, "repeat", workload, args="more: 3")
-    assert ran.process.returncode in MEASURED, ran.process.stderr + ran.process.stdout
+    assert ran.process.returncode == 0, ran.process.stderr + ran.process.stdout
     (point,) = ran.points()
-    assert point["state"] in USABLE
-    assert float(point["responses_per_request"]) == 3.0
+    assert (point["state"], float(point["responses_per_request"])) == ("ok", 3.0)
     assert float(point["responses_per_s"]) == pytest.approx(3 * float(point["requests_per_s"]), rel=0.05)
     first, last = float(point["first_response_mean_ms"]), float(point["last_response_mean_ms"])
     assert first < last <= float(point["latency_mean_ms"]) * 1.01
@@ -92,9 +85,9 @@ def test_checked_answers_and_records(tmp_path: Path) -> None:
         "validate: {every: 3, mode: tolerance}, input: {INPUT0: {generate: random, shape: [30]}}",
         ", records: full",
     )
-    assert ran.process.returncode in MEASURED, ran.process.stderr + ran.process.stdout
+    assert ran.process.returncode == 0, ran.process.stderr + ran.process.stdout
     (trial,) = ran.trials()
-    assert trial["state"] in USABLE
+    assert trial["state"] == "ok"
     records = read_records(ran.directory / "records" / f"{trial['case_id']}.bin")
     assert len(records) == trial["counts"]["sent"]
     assert set(records["status"]) == {0}

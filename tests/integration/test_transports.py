@@ -209,7 +209,7 @@ def scenario_run(folder: Path, document: dict[str, Any]) -> list[dict[str, Any]]
         text=True,
         timeout=110,
     )
-    assert done.returncode in (0, 5), done.stderr  # a busy machine may rightly invalidate a point
+    assert done.returncode == 0, done.stderr
     (found,) = (folder / "runs").iterdir()
     points: list[dict[str, Any]] = json.loads((found / "points.json").read_text())["points"]
     return points
