@@ -181,6 +181,12 @@ class Trial:
     started_utc: str
     """RFC 3339."""
     elapsed_s: float
+    repeat: int = 0
+    """Which of the planned repeats of the case this is, from 0."""
+    block: int = 0
+    """Cases of one block were measured next to each other, in an order of their own; comparisons pair by it."""
+    anchor: bool = False
+    """Measured again only to see whether the rig drifts; in no table of points."""
     counts: Counts | None = None
     summary: Summary | None = None
     server: tuple[ModelStatistics, ...] = ()

@@ -118,6 +118,10 @@ class Run:
     """Case id -> reason."""
     trials: dict[str, Trial] = field(default_factory=dict)
     """Case id -> latest trial."""
+    repeats: dict[str, tuple[Trial, ...]] = field(default_factory=dict)
+    """Case id -> the latest trial of each repeat, in order of the repeats."""
+    anchors: tuple[Trial, ...] = ()
+    """Measurements of the anchor point, in order of time."""
     resumed: tuple[Resumed, ...] = ()
     torn: str | None = None
     """What a killed writer left behind the last whole line, in words."""
@@ -158,15 +162,27 @@ def load_run(path: Path) -> Run:
     content = read_journal(journal)
     events = [_event(journal, entry) for entry in content.entries]
     started = _started(journal, events)
+    trials = _only(Trial, events)
+    repeats = _by_repeat(trial for trial in trials if not trial.anchor)
     return Run(
         path=path,
         manifest=read_manifest(path / "manifest.json"),
         cases=started.cases if started else (),
         skipped={event.case_id: event.reason for event in _only(Skipped, events)},
-        trials={trial.case_id: trial for trial in _only(Trial, events)},
+        trials={case_id: latest[-1] for case_id, latest in repeats.items()},
+        repeats=repeats,
+        anchors=tuple(trial for trial in trials if trial.anchor),
         resumed=tuple(_only(Resumed, events)),
         torn=content.torn,
     )
+
+
+def _by_repeat(trials: Iterable[Trial]) -> dict[str, tuple[Trial, ...]]:
+    """The latest trial of each repeat: a resumed run measures again what has no measurement."""
+    latest: dict[str, dict[int, Trial]] = {}
+    for trial in trials:
+        latest.setdefault(trial.case_id, {})[trial.repeat] = trial
+    return {case_id: tuple(found[n] for n in sorted(found)) for case_id, found in latest.items()}
 
 
 def _event(journal: Path, entry: Entry) -> Event:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from runner import workflow
 from runner.cli.main import invoke
 from runner.load.native import NativeEngine
 from runner.runtimes.fake import FakeRuntime
@@ -34,7 +33,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "home"))
     fake = FakeServer()
     rooms = Rooms(FakeRuntime(lambda: fake), NativeEngine(), connect)
-    monkeypatch.setattr(workflow, "default_rooms", lambda loaded: rooms)
+    monkeypatch.setattr("runner.workflow.verbs.default_rooms", lambda loaded: rooms)
     return fake
 
 

@@ -1,0 +1,115 @@
+"""What callers of the conductor give and get: options, an observer, rooms; an outcome, a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runner.errors import EXIT_OK, PointsError
+
+if TYPE_CHECKING:
+    from runner.load.engine import Engine
+    from runner.measure.watch import TrialProgress
+    from runner.results.records import Trial
+    from runner.results.run import Run
+    from runner.runtimes.base import Runtime
+    from runner.scenario.case import Case
+    from runner.scenario.schema import Workload
+    from runner.services.base import Endpoint, Service
+    from runner.setup.base import Progress, StepReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run, apart from what."""
+
+    output_dir: Path = Path("runs")
+    home: Path | None = None
+    """Where state and downloads live; None: $SCENARIO_HOME, else the XDG state directory."""
+    resume: bool = False
+    identify: bool = False
+    offline: bool = False
+    trust_first_use: bool = False
+
+
+class Observer(Protocol):
+    """Is told what happens; shows it, or does not."""
+
+    def on_run(self, directory: Path, points: int, done: int) -> None: ...
+    def on_setup(self, progress: Progress) -> None: ...
+    def on_step(self, report: StepReport) -> None: ...
+    def on_server(self, message: str) -> None: ...
+    def on_case(self, case: Case) -> None: ...
+    def on_progress(self, progress: TrialProgress) -> None: ...
+    def on_trial(self, trial: Trial) -> None: ...
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def on_run(self, directory: Path, points: int, done: int) -> None: ...
+    def on_setup(self, progress: Progress) -> None: ...
+    def on_step(self, report: StepReport) -> None: ...
+    def on_server(self, message: str) -> None: ...
+    def on_case(self, case: Case) -> None: ...
+    def on_progress(self, progress: TrialProgress) -> None: ...
+    def on_trial(self, trial: Trial) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind."""
+
+    directory: Path
+    run: Run
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One line for each point that has no usable number, skipped ones aside."""
+        points = (point for point in self.run.points() if point.state not in ("ok", "skipped"))
+        return tuple(f"{point.case.case_id} is {point.state}: {point.reason}" for point in points)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every point is usable, else that of PointsError."""
+        return PointsError.exit_code if self.problems else EXIT_OK
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do."""
+
+    target: str | None
+    state: Path
+    setup: tuple[StepReport, ...]
+    cases: tuple[Case, ...]
+    longest_s: float
+    """All points at their time cap."""
+    free_bytes: int
+
+    @property
+    def points(self) -> int:
+        """Points that would be measured."""
+        return sum(case.skipped is None for case in self.cases)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "target": self.target,
+            "state": str(self.state),
+            "setup": [{"name": s.name, "kind": s.kind, "action": s.action, "reason": s.reason} for s in self.setup],
+            "points": [{"id": c.id, "parameters": c.parameters, "skipped": c.skipped} for c in self.cases],
+            "longest_s": self.longest_s,
+            "free_bytes": self.free_bytes,
+        }
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What a run is made of; tests put fakes here."""
+
+    runtime: Runtime
+    engine: Engine
+    connect: Callable[[Endpoint, Workload], Service]

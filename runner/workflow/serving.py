@@ -1,0 +1,137 @@
+"""A server for a group of cases: started, asked what it serves, stopped whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import ServiceError
+
+if TYPE_CHECKING:
+    from runner.load.payloads import Payloads
+    from runner.runtimes.base import RunningServer, ServerSpec
+    from runner.scenario.case import Case
+    from runner.scenario.schema import Scenario, Workload
+    from runner.services.base import Endpoint, ModelMetadata, Service
+    from runner.services.tls import Tls
+    from runner.setup.base import Prepared
+    from runner.workflow.session import Session
+
+_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression"}
+"""Fields of the workload that a client of the service depends on."""
+
+
+@dataclass
+class Serving:
+    """A running server and what is known of the model behind it."""
+
+    server: RunningServer
+    prepared: Prepared
+    metadata: ModelMetadata
+    connect: Callable[[Endpoint, Workload], Service]
+    _pools: dict[str, Payloads] = field(default_factory=dict)
+    _services: dict[str, Service] = field(default_factory=dict)
+
+    def service_for(self, workload: Workload) -> Service:
+        """A client that talks as this workload does; an axis may change the protocol from point to point."""
+        key = workload.model_dump_json(include=_CLIENT)
+        if key not in self._services:
+            self._services[key] = self.connect(self.server.endpoint, workload)
+        return self._services[key]
+
+    @contextmanager
+    def payloads(self, case: Case, run_id: str) -> Iterator[Payloads]:
+        """The encoded requests of a point; memory that they share with the server exists until the context ends."""
+        workload = case.scenario.workload
+        if workload.shared_memory == "none":
+            yield self._encoded(workload)
+            return
+        from runner.load.inputs import build_items
+        from runner.load.shared_memory import shared_payloads
+        from runner.measure.loads import most_in_flight
+
+        items = build_items(workload.input, self.metadata, self._artifacts(), data=workload.data)
+        with shared_payloads(
+            self.service_for(workload),
+            self.metadata,
+            items,
+            workload.batch,
+            kind=workload.shared_memory,
+            slots=most_in_flight(case.scenario.load),
+            run_id=run_id,
+            device=workload.shared_memory_device,
+            output_bytes=workload.output_bytes,
+        ) as shared:
+            yield shared.payloads
+
+    def _encoded(self, workload: Workload) -> Payloads:
+        """Made once for all points that send the same."""
+        from runner.load.mix import workload_payloads
+        from runner.load.payloads import StreamEncoder
+
+        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", *_CLIENT}
+        key = workload.model_dump_json(include=parts)
+        if key not in self._pools:
+            service = self.service_for(workload)
+            encoder = StreamEncoder(service) if workload.streaming else service
+            # Only the last pool is kept: points of one batch size follow each other, and pools are large.
+            self._pools = {key: workload_payloads(encoder, self.metadata, workload, self._artifacts())}
+        return self._pools[key]
+
+    def _artifacts(self) -> dict[str, Path]:
+        return {name: artifact.path for name, artifact in self.prepared.artifacts.items()}
+
+
+@contextmanager
+def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator[Serving]:
+    """A server with this configuration, up and asked for its metadata; stopped on leaving whatever happens."""
+    session.servers_started += 1
+    spec = server_spec(scenario, prepared, session)
+    session.observer.on_server(f"starting, log in {spec.log}")
+    with session.rooms.runtime.start(spec) as server:
+        workload, connect = scenario.workload, session.rooms.connect
+        first = connect(server.endpoint, workload)
+        services = {workload.model_dump_json(include=_CLIENT): first}
+        try:
+            facts = server.facts()
+            session.writer.update(server=facts)
+            session.observer.on_server(f"is up: {', '.join(f'{k} {v}' for k, v in facts.items())}")
+            yield Serving(server, prepared, first.metadata(workload.model), connect, _services=services)
+        finally:
+            for service in services.values():
+                service.close()
+
+
+def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> ServerSpec:
+    """What the runtime is asked to start."""
+    from runner.runtimes.base import ServerSpec
+
+    directory = session.writer.directory
+    return ServerSpec(
+        repository=prepared.repository,
+        load=scenario.server.load or (scenario.workload.model,),
+        canary=scenario.workload.model,
+        run_id=directory.name,
+        log=directory.logs / f"server-{session.servers_started}.log",
+        flags=scenario.server.flags,
+        ready_timeout_s=scenario.server.ready.timeout,
+        tls=_probe_tls(scenario),
+    )
+
+
+def _probe_tls(scenario: Scenario) -> Tls | None:
+    """How readiness is asked for: over gRPC, encrypted where the server is told to be."""
+    from runner.services.tls import load_tls
+
+    settings, encrypted = scenario.workload.tls, scenario.server.flags.get("grpc-use-ssl")
+    if str(encrypted).lower() in ("true", "1") or scenario.server.flags.get("grpc-use-ssl-mutual"):
+        if settings is None:
+            raise ServiceError(
+                "server.flags.grpc-use-ssl is set, but workload.tls is not: nobody could talk to this server",
+                hint="set workload.tls.ca to the certificate that signed the server's",
+            )
+        return load_tls(settings)
+    return None

@@ -1,0 +1,95 @@
+"""One run: its directory, what was already measured, what every point shares."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from runner.errors import RunnerError
+
+if TYPE_CHECKING:
+    from runner.results.directory import RunDirectory, RunWriter
+    from runner.scenario.case import Case
+    from runner.scenario.loading import LoadedScenario
+    from runner.scenario.schema import Scenario
+    from runner.workflow.contract import Observer, Rooms, RunOptions
+
+
+def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
+    """A new run directory, or with `resume` the newest unfinished one of this very scenario."""
+    from runner.results.directory import RunDirectory, digest_of, latest_resumable, why_nothing_to_resume
+    from runner.results.secrets import without_secrets
+
+    resolved = loaded.dump()
+    digest, name = digest_of(resolved), loaded.scenario.name
+    resolved = without_secrets(resolved)
+    if not options.resume:
+        return RunDirectory.create(options.output_dir, name, digest, datetime.now(UTC), loaded.source)
+    found = latest_resumable(options.output_dir, digest)
+    if found is None:
+        raise why_nothing_to_resume(options.output_dir, name, digest, resolved)
+    return found
+
+
+def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], options: RunOptions) -> tuple[Case, ...]:
+    """Write down what is run and where; returns the cases that are still to be measured, in matrix order."""
+    from runner.results.directory import digest_of
+    from runner.results.environment import fingerprint
+    from runner.results.secrets import without_secrets
+
+    resolved, environment = loaded.dump(), fingerprint(identify=options.identify)
+    digest, resolved = digest_of(resolved), without_secrets(resolved)
+    done: Collection[str] = ()
+    if options.resume:
+        done = writer.resume(digest, resolved, environment).finished_case_ids()
+    else:
+        writer.write_resolved(resolved)
+        writer.begin(cases)
+        writer.update(
+            command=tuple(sys.argv),
+            target=loaded.target,
+            environment=environment,
+            seeds={"measure": loaded.scenario.measure.seed},
+        )
+    return tuple(case for case in cases if case.skipped is None and case.id not in done)
+
+
+@dataclass
+class Session:
+    """What every point of one run shares."""
+
+    loaded: LoadedScenario
+    options: RunOptions
+    observer: Observer
+    rooms: Rooms
+    writer: RunWriter
+    servers_started: int = 0
+    deaths: int = field(default=0)
+    """Points in a row in which the server died."""
+    _ceilings: dict[int, float] = field(default_factory=dict)
+
+    def ceiling_per_s(self, concurrency: int) -> float:
+        """What the engine alone could send on this machine, measured once for each concurrency."""
+        from runner.measure.ceiling import engine_ceiling_per_s
+
+        if concurrency not in self._ceilings:
+            self._ceilings[concurrency] = engine_ceiling_per_s(self.rooms.engine, concurrency)
+        return self._ceilings[concurrency]
+
+
+@contextmanager
+def reports_whatever_happens(directory: RunDirectory, scenario: Scenario) -> Iterator[None]:
+    """Write the tables of everything measured so far; their own error never hides the one that ended us."""
+    from runner.report import write_reports
+
+    try:
+        yield
+    except BaseException:
+        with suppress(RunnerError):
+            write_reports(directory.path, scenario.report.formats)
+        raise
+    write_reports(directory.path, scenario.report.formats)

@@ -1,0 +1,111 @@
+"""What can be asked of the conductor: run, setup, plan, reset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.scenario.matrix import expand
+from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions, Silent
+from runner.workflow.groups import largest_batch_of, prepare_group, server_groups, state_of
+from runner.workflow.measuring import measure_all, sweep_shared_memory
+from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
+
+if TYPE_CHECKING:
+    from runner.scenario.case import Case
+    from runner.scenario.loading import LoadedScenario
+    from runner.setup.base import Prepared
+    from runner.setup.reset import Removal
+
+
+def run_scenario(
+    loaded: LoadedScenario,
+    options: RunOptions | None = None,
+    observer: Observer | None = None,
+    rooms: Rooms | None = None,
+) -> Outcome:
+    """Set up if stale, serve, measure every point, and write a run directory.
+
+    Whatever happens, finished points are in the journal and the reports cover them.
+
+    Raises:
+        RunnerError: nothing more can be measured: a setup step failed, a server does not start, the disk is full.
+        KeyboardInterrupt: the user stopped it; the run can be resumed.
+    """
+    options, observer = options or RunOptions(), observer or Silent()
+    cases = checked_cases(loaded)
+    directory = run_directory(loaded, options)
+    with directory.writer() as writer:
+        pending = begin(writer, loaded, cases, options)
+        observer.on_run(directory.path, _points(cases), _points(cases) - len(pending))
+        with reports_whatever_happens(directory, loaded.scenario):
+            measure_all(pending, Session(loaded, options, observer, rooms or default_rooms(loaded), writer))
+        outcome = Outcome(directory.path, directory.load())
+        writer.finish("partial" if outcome.problems else "complete")
+    return Outcome(directory.path, directory.load())
+
+
+def setup_scenario(loaded: LoadedScenario, options: RunOptions, observer: Observer) -> tuple[Prepared, ...]:
+    """Make what every server configuration of the matrix needs; reuses what is current."""
+    return tuple(prepare_group(group, loaded, options, observer) for group in server_groups(expand(loaded)))
+
+
+def plan_scenario(loaded: LoadedScenario, options: RunOptions | None = None) -> Plan:
+    """Say what a run would do; changes nothing."""
+    from runner.measure.settings import longest_trial_s
+    from runner.setup.prepare import plan_setup
+
+    options = options or RunOptions()
+    cases, state = expand(loaded), state_of(loaded, options.home)
+    reports = [
+        report
+        for group in server_groups(cases)
+        for report in plan_setup(group[0].scenario, state, max_batch_needed=largest_batch_of(group))
+    ]
+    longest = sum(longest_trial_s(case.scenario.measure) for case in cases if case.skipped is None)
+    return Plan(loaded.target, state.path, tuple(dict.fromkeys(reports)), cases, longest, _free_bytes(state.home))
+
+
+def reset_scenario(
+    loaded: LoadedScenario, *, keep: Collection[str] = (), dry_run: bool = False, home: Path | None = None
+) -> tuple[Removal, ...]:
+    """Undo what the ledger says setup made, and remove what dead runs left in memory."""
+    from runner.runtimes.embedded import EmbeddedRuntime
+    from runner.setup.reset import reset
+
+    if not dry_run:
+        EmbeddedRuntime().sweep()
+        sweep_shared_memory()
+    return reset(state_of(loaded, home), keep=keep, dry_run=dry_run)
+
+
+def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
+    """The points, with the settings that only measuring would find wrong refused before anything is started."""
+    from runner.measure.loads import schedule_of
+    from runner.measure.settings import resolve
+
+    cases = expand(loaded)
+    for case in cases:
+        resolve(case.scenario.measure)
+        schedule_of(case.scenario.load)
+    return cases
+
+
+def default_rooms(loaded: LoadedScenario) -> Rooms:
+    """The real runtime of the chosen target and the native engine."""
+    from runner.load.native import NativeEngine
+    from runner.runtimes.embedded import EmbeddedRuntime
+    from runner.services import connect
+
+    return Rooms(EmbeddedRuntime(), NativeEngine(), connect)
+
+
+def _points(cases: Sequence[Case]) -> int:
+    return sum(case.skipped is None for case in cases)
+
+
+def _free_bytes(path: Path) -> int:
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    return shutil.disk_usage(existing).free
