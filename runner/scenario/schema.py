@@ -32,6 +32,7 @@ from runner.scenario.schema_load import (
     ReplayLoad,
 )
 from runner.scenario.schema_matrix import (
+    Anchor,
     Axis,
     FloatAxis,
     IntAxis,
@@ -39,7 +40,15 @@ from runner.scenario.schema_matrix import (
     Pow2Axis,
     ZipAxis,
 )
-from runner.scenario.schema_measure import Measure, PrecisionSettings, WarmupSettings, WindowSettings
+from runner.scenario.schema_measure import (
+    Measure,
+    PrecisionSettings,
+    PrecisionStability,
+    Stability,
+    WarmupSettings,
+    WindowSettings,
+    WindowsStability,
+)
 from runner.scenario.schema_setup import (
     Dataset,
     ExportStep,
@@ -67,6 +76,7 @@ from runner.scenario.schema_workload import Sequences, Validate
 from runner.units import ByteSize, Seconds
 
 __all__ = [
+    "Anchor",
     "Axis",
     "BoolVar",
     "ConcurrencyLoad",
@@ -102,6 +112,7 @@ __all__ = [
     "Portion",
     "Pow2Axis",
     "PrecisionSettings",
+    "PrecisionStability",
     "Ready",
     "ReplayLoad",
     "Report",
@@ -113,6 +124,7 @@ __all__ = [
     "Sequences",
     "Server",
     "Sha256",
+    "Stability",
     "Step",
     "StepBase",
     "Strict",
@@ -125,6 +137,7 @@ __all__ = [
     "VarBase",
     "WarmupSettings",
     "WindowSettings",
+    "WindowsStability",
     "Workload",
     "ZipAxis",
 ]
@@ -165,8 +178,10 @@ class Isolation(Strict):
 
     between_configs: Literal["restart"] = "restart"
     """A changed server configuration always gets a fresh server."""
-    between_points: Literal["none", "restart"] = "none"
-    """Between points of one configuration."""
+    between_points: Literal["none", "reload", "restart"] = "none"
+    """Between points of one configuration; `reload` unloads and loads the model with all that it needs."""
+    between_repeats: Literal["none", "reload", "restart"] = "restart"
+    """Between the repeats of the points; what lasts as long as a server does not vary without a restart."""
 
 
 class Server(Strict):

@@ -28,6 +28,11 @@ class WindowSettings(Strict):
     """At least so long, even when every interval is narrow enough."""
     max: Seconds | None = None
     """At most so long, even when an interval is still too wide; the point is then flagged."""
+    min_completions: int | None = Field(default=None, ge=0)
+    """At least so many answers, as far as `max` lets it; `publish`: 100 / (1 - q) of the highest
+    percentile with a precision."""
+    min_batches: int | None = Field(default=None, ge=0, le=30)
+    """At least so many batches for the intervals, of 8 answers each, as far as `max` lets it."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -49,11 +54,43 @@ class PrecisionSettings(Strict):
     """For example `{p50: 2%, p95: 3%, p99: 5%}`."""
 
 
+class PrecisionStability(Strict):
+    """Stop when nothing drifts and every interval is as narrow as `measure.precision` asks."""
+
+    kind: Literal["precision"] = "precision"
+    """Which rule stops a point."""
+
+
+class WindowsStability(Strict):
+    """Stop when three windows in a row are alike: perf_analyzer's rule, to compare with its numbers."""
+
+    kind: Literal["windows"]
+    """Which rule stops a point."""
+    interval: Seconds = 5.0
+    """Length of one window."""
+    requests: int | None = Field(default=None, ge=1)
+    """A window ends after so many answers instead of after `interval`."""
+    within: Fraction = 0.10
+    """Largest and smallest of three throughputs, and of three latencies, may differ by this share."""
+    trials: int = Field(default=10, ge=3, le=256)
+    """At most so many windows; a point that is not stable by then is kept and flagged `unsteady`."""
+    percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """Compare this latency percentile instead of the mean latency."""
+
+
+Stability = Annotated[PrecisionStability | WindowsStability, Field(discriminator="kind")]
+
+
 class Measure(Strict):
     """How a point is measured; the profile sets everything, each value can be set over it."""
 
-    profile: Literal["explore", "reference"] = "explore"
-    """`explore`: seconds per point with intervals; `reference`: 64 requests without warm-up, as the DALI benchmark."""
+    profile: Literal["explore", "publish", "reference"] = "explore"
+    """`explore`: seconds per point; `publish`: minutes, five times, each on a fresh server; `reference`: 64 requests
+    without warm-up, as the DALI benchmark."""
+    repeats: int | None = Field(default=None, ge=1, le=1000)
+    """Measure each point so often; `publish` 5, else 1. The interval of a point is then that between its repeats."""
+    stability: Stability = PrecisionStability()
+    """What makes a point good enough to stop."""
     warmup: WarmupSettings = WarmupSettings()
     """What is dropped first."""
     window: WindowSettings = WindowSettings()
