@@ -5,6 +5,7 @@ Latencies are milliseconds and rates per second, with the unit in the name. Abse
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,13 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
+
+
+def half_width(estimate: Estimate) -> float:
+    """Relative half-width, the wider side; infinite where a bound is missing."""
+    if estimate.low is None or estimate.high is None or not estimate.value:
+        return math.inf
+    return max(estimate.high - estimate.value, estimate.value - estimate.low) / abs(estimate.value)
 
 
 @dataclass(frozen=True)
