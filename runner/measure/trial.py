@@ -165,6 +165,7 @@ def _judged(
         steady=watch.warmup.steady,
         stop_reason=watch.reason,
         is_open=is_open(load),
+        slots=None if is_open(load) else slots_of(load),
     )
     evidence = Evidence(
         findings=findings,

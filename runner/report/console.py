@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runner.report.beside import explained
 from runner.report.combined import percentile_ms
 from runner.report.points import addresses, composing_models
 from runner.results.metrics import find_percentile, percentile_name
@@ -264,6 +265,7 @@ def _closing(run: Run, shares: bool) -> Iterable[str]:
         yield "~  too few independent requests for any bound"
     yield from _repeated(run)
     yield from _anchored(run)
+    yield from explained(run)
     if shares:
         yield "%  share of the server's compute time, queues not counted"
     if labels := _common_labels(run):

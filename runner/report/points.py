@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from runner.report.beside import gap, pairs
 from runner.report.stages import stage_rows
 from runner.report.tabular import csv_bytes, json_bytes
 from runner.results.codec import encode
@@ -127,6 +128,7 @@ def points_json(run: Run) -> bytes:
             },
             "points": [_json_point(point, metrics) for point in run.points()],
             **_json_anchors(run, metrics),
+            **_json_gaps(run),
         }
     )
 
@@ -218,6 +220,15 @@ def _json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
             "trials": [json_trial(trial, metrics) for trial in run.anchors],
         }
     }
+
+
+def _json_gaps(run: Run) -> dict[str, Any]:
+    """Why the profile `reference` gives other numbers than the same points in steady state, where there are both."""
+    found = [
+        {"case_id": pair.cold.case.case_id, "steady": pair.steady.case.case_id, **asdict(gap(pair))}
+        for pair in pairs(run)
+    ]
+    return {"reference": found} if found else {}
 
 
 _REPEAT_KEYS = {column.key for column in REPEATS}

@@ -120,6 +120,17 @@ class StreamSummary:
 
 
 @dataclass(frozen=True)
+class FirstWave:
+    """Of a fixed number of requests: the first answer of each client, which finds everything cold, and the others."""
+
+    requests: int
+    mean_ms: float
+    rest: int
+    """Answers that came later."""
+    rest_mean_ms: float | None
+
+
+@dataclass(frozen=True)
 class Summary:
     """The measured window in numbers; throughput counts completions in the half-open window [start, end)."""
 
@@ -151,6 +162,7 @@ class Summary:
     stream: StreamSummary | None = None
     offered_per_s: float | None = None
     """Open loop: requests that were due in the window, per second, those that were dropped included."""
+    first_wave: FirstWave | None = None
 
 
 @dataclass(frozen=True)
