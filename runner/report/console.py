@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from runner.results.stages import compute_shares
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from runner.results.anchors import AnchorStep
 
 PERCENTILES = (50.0, 95.0, 99.0)
 ABSENT = "-"
@@ -299,10 +302,23 @@ def _anchored(run: Run) -> Iterable[str]:
         yield f"anchor {name}: {count} measurements, too few usable ones to tell whether the rig drifts"
         return
     largest = max(run.anchor_steps, key=lambda step: abs(step.change))
-    drifted = sum(step.drifted for step in run.anchor_steps)
-    verdict = f"the rig drifted {drifted} times, see the points flagged trend" if drifted else "the rig is level"
+    verdict = _drift_verdict(run.anchor_steps)
     change = f"largest change {largest.change:+.1%} ±{largest.uncertainty:.1%}"
     yield f"anchor {name}: {count} measurements, {change}: {verdict}"
+
+
+def _drift_verdict(steps: Sequence[AnchorStep]) -> str:
+    """Three-valued: an anchor that is known badly cannot show that the rig is level."""
+    drifted = sum(step.drifted for step in steps)
+    if drifted:
+        times = "once" if drifted == 1 else f"{drifted} times"
+        return f"the rig drifted {times}, see the points flagged trend"
+    if all(step.is_level for step in steps):
+        return "the rig is level"
+    blind = max(step.uncertainty for step in steps)
+    return (
+        f"no drift seen, but less than {blind:.1%} would not be" if math.isfinite(blind) else "no drift could be seen"
+    )
 
 
 def _common_labels(run: Run) -> dict[str, str]:

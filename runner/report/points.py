@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -211,7 +212,8 @@ def _json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
     if not run.anchors:
         return {}
     steps = [
-        {"change": step.change, "uncertainty": step.uncertainty, "drifted": step.drifted} for step in run.anchor_steps
+        {"change": step.change, "uncertainty": _finite(step.uncertainty), "drifted": step.drifted}
+        for step in run.anchor_steps
     ]
     return {
         "anchor": {
@@ -220,6 +222,10 @@ def _json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
             "trials": [json_trial(trial, metrics) for trial in run.anchors],
         }
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _json_gaps(run: Run) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _percentile(q: float, own: Sequence[Percentile], value_ms: float, confidence
     logs = [math.log(max(p.estimate.value, 1e-6)) for p in own]
     half = student_t(confidence, len(own) - 1) * statistics.stdev(logs) / math.sqrt(len(own))
     supported = n_eff >= math.log((1 - confidence) / 2) / math.log(q / 100)
-    high = value_ms * math.exp(min(half, 700.0)) if supported else None
+    high = value_ms * math.exp(min(half, 600.0)) if supported else None
     return Percentile(q, Estimate(value_ms, value_ms * math.exp(-half), high), n_eff)
 
 
