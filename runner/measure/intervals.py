@@ -173,8 +173,8 @@ def _inefficiency(series: Series, q: float, value_bucket: int) -> float:
     return max(1.0, float(deviation @ deviation) / (count - 1) / (float(sizes.mean()) * q * (1 - q)))
 
 
-def student_t(confidence: float, degrees: int) -> float:
-    """Two-sided quantile of Student's t."""
+def student_t(confidence: float, degrees: float) -> float:
+    """Two-sided quantile of Student's t; of the normal distribution for infinite degrees of freedom."""
     from scipy import special
 
     return float(special.stdtrit(degrees, 1 - (1 - confidence) / 2))

@@ -18,6 +18,7 @@ from runner import __version__
 from runner.errors import RigError, RunnerError, UsageError
 from runner.locks import LockedError, describe, holder, is_locked, locked
 from runner.results.codec import encode
+from runner.results.differences import changes, flat
 from runner.results.environment import VOLATILE
 from runner.results.files import disk, make_folder, sha256_of, sweep_temporaries, sync_folder, write_atomic
 from runner.results.journal import SCHEMA, JournalWriter, read_journal
@@ -211,10 +212,10 @@ class RunWriter:
         run = self.directory.load()
         stable = {key for key in environment or {} if key not in (*VOLATILE, "digest")}
         before = {key: value for key, value in run.manifest.environment.items() if key in stable}
-        changes = _changes(_flat(before), _flat({key: (environment or {})[key] for key in stable})) if before else []
+        changed_facts = changes(flat(before), flat({key: (environment or {})[key] for key in stable})) if before else []
         finished = len(run.finished_case_ids())
         moment = utc(datetime.now(UTC))
-        self._append("resumed", Resumed(moment, finished, self.torn, __version__, tuple(changes)))
+        self._append("resumed", Resumed(moment, finished, self.torn, __version__, tuple(changed_facts)))
         self.update(outcome="running", ended_utc=None, artefacts=())
         return run
 
@@ -295,30 +296,12 @@ def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved:
 
 def _differences(recorded: Path, resolved: str) -> str:
     try:
-        before, after = (_flat(yaml.safe_load(text)) for text in (recorded.read_text("utf-8"), resolved))
+        before, after = (flat(yaml.safe_load(text)) for text in (recorded.read_text("utf-8"), resolved))
     except (OSError, ValueError, yaml.YAMLError) as error:
         return f"the digests differ, and {recorded.name} cannot be compared ({error})"
-    changes = _changes(before, after)
-    more = f" and {len(changes) - _SHOWN_CHANGES} more" if len(changes) > _SHOWN_CHANGES else ""
-    return ("; ".join(changes[:_SHOWN_CHANGES]) or "same values, written differently") + more
-
-
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [
-        f"{address}: {before.get(address, 'absent')} -> {after.get(address, 'absent')}"
-        for address in sorted(before.keys() | after.keys())
-        if before.get(address, ...) != after.get(address, ...)
-    ]
-
-
-def _flat(value: Any, address: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        parts = [_flat(item, f"{address}.{key}" if address else str(key)) for key, item in value.items()]
-    elif isinstance(value, list) and value:
-        parts = [_flat(item, f"{address}.{index}") for index, item in enumerate(value)]
-    else:
-        return {address: value}
-    return {key: item for part in parts for key, item in part.items()}
+    found = changes(before, after)
+    more = f" and {len(found) - _SHOWN_CHANGES} more" if len(found) > _SHOWN_CHANGES else ""
+    return ("; ".join(found[:_SHOWN_CHANGES]) or "same values, written differently") + more
 
 
 __all__ = [
