@@ -15,17 +15,9 @@ if TYPE_CHECKING:
     from runner.results.comparison import Comparison
 
 
-def comparison_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --margin, --metric, --fail-if and --format."""
+def gate_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --margin, --metric and --fail-if."""
     for decorate in (
-        click.option(
-            "--format",
-            "form",
-            type=click.Choice(["table", "markdown", "json"]),
-            default="table",
-            show_default=True,
-            help="markdown: for a pull request.",
-        ),
         click.option(
             "--fail-if",
             "fail_if",
@@ -54,7 +46,15 @@ def comparison_options(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Where runs are that are named without their folder.",
 )
-@comparison_options
+@gate_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "json"]),
+    default="table",
+    show_default=True,
+    help="markdown: for a pull request.",
+)
 def command(
     run_a: str,
     run_b: str,

@@ -72,11 +72,11 @@ class Rules:
     """Of the intervals inside the trials."""
 
     @classmethod
-    def of(cls, names: Sequence[str] = (), margin: float = MARGIN, interval_confidence: float = 0.95) -> Rules:
+    def of(cls, names: Sequence[str] = (), margin: float = MARGIN) -> Rules:
         """The usual metrics, or those named."""
         metrics = tuple(find_metric(name) for name in dict.fromkeys(names or DEFAULT_METRICS))
         planned = not {metric.key for metric in metrics} >= set(DEFAULT_METRICS)
-        return cls(metrics, planned, margin, interval_confidence=interval_confidence)
+        return cls(metrics, planned, margin)
 
 
 def contrast_of(

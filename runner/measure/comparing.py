@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.measure.compared_metrics import Rules, contrast_of, judged_family
 from runner.results.comparison import MIN_PAIRS, ComparedPoint, Comparison, Design, LeftOut, Side, Where
@@ -74,6 +74,8 @@ def _compared(match: Match, a: _Trials, b: _Trials, in_blocks: bool, rules: Rule
     design = _design(common, a, b)
     keys_a, keys_b = (common, common) if design == "paired" else (sorted(a.usable), sorted(b.usable))
     trials_a, trials_b = [a.usable[key] for key in keys_a], [b.usable[key] for key in keys_b]
+    # The lower of two confidences makes the wider errors of the same interval.
+    rules = replace(rules, interval_confidence=min(match.a.confidence, match.b.confidence))
     contrasts = [contrast_of(metric, design, trials_a, trials_b, rules) for metric in rules.metrics]
     return ComparedPoint(
         parameters=match.parameters,

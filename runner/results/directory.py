@@ -213,7 +213,7 @@ class RunWriter:
         stable = {key for key in environment or {} if key not in (*VOLATILE, "digest")}
         before = {key: value for key, value in run.manifest.environment.items() if key in stable}
         changed_facts = changes(flat(before), flat({key: (environment or {})[key] for key in stable})) if before else []
-        finished = len(run.finished_case_ids())
+        finished = len(run.finished())
         moment = utc(datetime.now(UTC))
         self._append("resumed", Resumed(moment, finished, self.torn, __version__, tuple(changed_facts)))
         self.update(outcome="running", ended_utc=None, artefacts=())
@@ -269,11 +269,34 @@ def latest_resumable(base: Path, digest: str) -> RunDirectory | None:
     """The newest run of this very scenario that still has points to measure and no live owner."""
     for directory in runs_in(base):
         with contextlib.suppress(RigError):  # a damaged run is not a candidate; naming it with --resume RUN shows why
-            if read_manifest(directory.manifest_path).scenario.digest != digest:
-                continue
+            manifest = read_manifest(directory.manifest_path)
+            if manifest.scenario.digest != digest or manifest.compare_group is not None:
+                continue  # one side of a comparison goes on with the other one only
             if directory.load().remaining() and not is_locked(directory.path / LOCK):
                 return directory
     return None
+
+
+def resumable_pair(base: Path, digest_a: str, digest_b: str) -> tuple[RunDirectory, RunDirectory] | None:
+    """The newest comparison of these two scenarios that still has points to measure and no live owner.
+
+    The group of a comparison is named after its run A.
+    """
+    for a in runs_in(base):
+        with contextlib.suppress(RigError):  # as above
+            manifest = read_manifest(a.manifest_path)
+            if manifest.compare_group != a.name or manifest.scenario.digest != digest_a:
+                continue
+            b = next((run for run in runs_in(base) if run.name != a.name and _in_group(run, a.name)), None)
+            if b is None or read_manifest(b.manifest_path).scenario.digest != digest_b:
+                continue
+            if any(run.load().remaining() for run in (a, b)) and not any(is_locked(r.path / LOCK) for r in (a, b)):
+                return a, b
+    return None
+
+
+def _in_group(run: RunDirectory, group: str) -> bool:
+    return read_manifest(run.manifest_path).compare_group == group
 
 
 def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved: str) -> UsageError:
@@ -311,6 +334,7 @@ __all__ = [
     "digest_of",
     "latest_resumable",
     "refresh_artefacts",
+    "resumable_pair",
     "runs_in",
     "utc",
     "why_nothing_to_resume",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
 
@@ -25,20 +25,5 @@ def compare_runs(a: Path, b: Path, metrics: Sequence[str] = (), margin: float | 
     first, second = RunDirectory.open(a), RunDirectory.open(b)
     if first.path.resolve() == second.path.resolve():
         raise UsageError(f"{a} and {b} are the same run", hint="name two runs: A, and B as its baseline")
-    confidence = max(_confidence(directory.resolved_path) for directory in (first, second))
-    rules = Rules.of(metrics, MARGIN if margin is None else margin, confidence)
+    rules = Rules.of(metrics, MARGIN if margin is None else margin)
     return compare(first.load(), second.load(), rules)
-
-
-def _confidence(resolved: Path) -> float:
-    """That of the intervals in a run's trials; the usual one where the scenario does not say."""
-    import yaml
-
-    from runner.measure.settings import EXPLORE
-    from runner.units import UnitError, parse_fraction
-
-    try:
-        node: Any = yaml.safe_load(resolved.read_text("utf-8"))
-        return parse_fraction(node["measure"]["precision"]["confidence"])
-    except (OSError, ValueError, yaml.YAMLError, UnitError, KeyError, TypeError):
-        return EXPLORE.confidence
