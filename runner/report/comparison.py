@@ -122,9 +122,15 @@ def _row(contrast: Contrast) -> tuple[str, ...]:
         _value(contrast.a, contrast),
         change_text(contrast),
         _interval(contrast),
-        "" if contrast.p_adjusted is None else f"{contrast.p_adjusted:.2g}",
+        _probability(contrast.p_adjusted),
         verdict,
     )
+
+
+def _probability(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _value(value: float, contrast: Contrast) -> str:

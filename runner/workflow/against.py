@@ -24,7 +24,7 @@ from runner.workflow.session import Session, begin, planned_case, reports_whatev
 from runner.workflow.verbs import checked_cases, default_rooms
 
 if TYPE_CHECKING:
-    from runner.results.directory import RunDirectory, RunWriter
+    from runner.results.directory import RunDirectory
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
 
@@ -103,8 +103,11 @@ def run_against(
     directories = _directories(a, b, options)
     with ExitStack() as stack:
         writers = [stack.enter_context(directory.writer()) for directory in directories]
-        begun = zip((a, b), cases, writers, strict=True)
-        sides = [_begun(loaded, own, writer, options, observer, rooms) for loaded, own, writer in begun]
+        ceilings: dict[int, float] = {}
+        sides = [
+            _begun(own, Session(loaded, options, observer, rooms or default_rooms(loaded), writer, ceilings=ceilings))
+            for loaded, own, writer in zip((a, b), cases, writers, strict=True)
+        ]
         for writer in writers:
             writer.update(compare_group=directories[0].name)
         with _reports(directories, (a, b)):
@@ -136,19 +139,12 @@ def _directories(a: LoadedScenario, b: LoadedScenario, options: RunOptions) -> t
     return first, second
 
 
-def _begun(
-    loaded: LoadedScenario,
-    cases: tuple[Case, ...],
-    writer: RunWriter,
-    options: RunOptions,
-    observer: Observer,
-    rooms: Rooms | None,
-) -> _Side:
-    before = begin(writer, loaded, cases, options)
+def _begun(cases: tuple[Case, ...], session: Session) -> _Side:
+    loaded = session.loaded
+    before = begin(session.writer, loaded, cases, session.options)
     repeats = {case.id: planned_case(case).repeats for case in cases}
     plan = plan_points(cases, repeats, seed=loaded.scenario.measure.seed, order=loaded.scenario.matrix.order)
     left = plan if before is None else left_over(plan, before.finished())
-    session = Session(loaded, options, observer, rooms or default_rooms(loaded), writer)
     return _Side(session, cases, plan, left)
 
 
