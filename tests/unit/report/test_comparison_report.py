@@ -55,7 +55,7 @@ def test_mixed_and_undecided_sentences() -> None:
 def test_the_table_shows_both_sides_change_interval_and_p() -> None:
     lines = comparison_text(comparison()).splitlines()
     (row,) = [line for line in lines if "inferences_per_s" in line and "…" in line]
-    assert row.split() == "inferences_per_s 102.5 92.24 −10.00 % −10.00 … −10.00 % <0.001 worse".split()
+    assert " ".join(row.split()) == "inferences_per_s 102.5 92.24 −10.00 % −10.00 … −10.00 % <0.001 worse"
     (errors,) = [line for line in lines if "error_rate" in line]
     assert errors.endswith("equivalent (none on either side)")
     assert lines[-1].startswith("A is worse than B")
