@@ -28,8 +28,9 @@ from runner.measure.loads import (
     settings_for,
     slots_of,
 )
+from runner.measure.raw import Raw, write_raw
 from runner.measure.settings import MeasureSettings, resolve
-from runner.measure.summary import Findings, summarise
+from runner.measure.summary import encoded_histograms, summarise
 from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
 from runner.results.records import Counts, ModelStatistics, Trial
@@ -73,8 +74,12 @@ def measure_case(
     on_progress: OnProgress | None = None,
     ceiling_per_s: float | None = None,
     records: Path | None = None,
+    raw: Path | None = None,
 ) -> Trial:
-    """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
+    """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given.
+
+    What the numbers are made from is kept in the file `raw`.
+    """
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
     target = Target(engine=engine, endpoint=endpoint, service=service, models=tuple(models), server_check=server_check)
@@ -84,7 +89,7 @@ def measure_case(
     try:
         scenario = case.scenario
         extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
-        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras)
+        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras, raw)
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
@@ -121,6 +126,7 @@ def _measured(
     on_progress: OnProgress | None,
     ceiling_per_s: float | None,
     extras: Mapping[str, Any],
+    raw: Path | None,
 ) -> Trial:
     plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
@@ -137,7 +143,7 @@ def _measured(
     except ServiceError as error:
         return replace(recorded, failure=failure_text(error))
     cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
-    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s)
+    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s, raw)
 
 
 def _judged(
@@ -148,6 +154,7 @@ def _judged(
     case: Case,
     cache_declared: bool,
     ceiling_per_s: float | None,
+    raw: Path | None,
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
     counts, load = counts_of(result), case.scenario.load
@@ -183,9 +190,13 @@ def _judged(
         stationary=not ends_by_itself(load),
     )
     flags = judge(evidence)
-    return replace(
-        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=_encoded(findings)
+    trial = replace(
+        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=encoded_histograms(findings)
     )
+    if raw is None:
+        return trial
+    kept = Raw.of(slices, window, result.workers, watch.reason, evidence)
+    return replace(trial, raw=write_raw(raw, trial, kept))
 
 
 def _items(result: LoadResult) -> int | None:
@@ -254,10 +265,6 @@ def _nothing_measured(counts: Counts, result: LoadResult) -> str:
         f"no request succeeded in the measured window: {failed} of {counts.sent} failed ({codes}), first message: "
         f"{first}; check the workload's input against the model, and see the server's log"
     )
-
-
-def _encoded(findings: Findings) -> dict[str, str]:
-    return {name: histogram.to_hdr_v2() for name, histogram in findings.histograms.items() if histogram.count}
 
 
 def failure_text(error: RunnerError) -> str:

@@ -117,6 +117,7 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             on_progress=session.observer.on_progress,
             ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
             records=records_path(planned, settings.repeats, session),
+            raw=raw_path(planned, session),
         )
 
 
@@ -127,6 +128,12 @@ def records_path(planned: Planned, repeats: int, session: Session) -> Path | Non
         return None
     suffix = f"-anchor{planned.repeat}" if planned.anchor else f"-repeat{planned.repeat}" if repeats > 1 else ""
     return session.writer.directory.path / "records" / f"{case.id}{suffix}.bin"
+
+
+def raw_path(planned: Planned, session: Session) -> Path:
+    """Where the closed slices of a measurement go."""
+    kind = "anchor" if planned.anchor else "r"
+    return session.writer.directory.path / "slices" / f"{planned.case.id}-{kind}{planned.repeat}.hlog"
 
 
 def _died(server: RunningServer, session: Session) -> bool:
