@@ -15,6 +15,8 @@ from runner.results.run import Run
 _BETWEEN = " | "
 _NOT_ASKED = ("matrix.", "report.", "name", "description", "scenario")
 """Addresses of a scenario that change no number."""
+_DIGEST = 12
+"""Digits that tell two artefacts apart."""
 
 
 def differences(a: Run, b: Run) -> Differences:
@@ -37,10 +39,9 @@ def _served(run: Run) -> dict[str, Any]:
     labels = dict(manifest.labels)
     for trial in run.trials.values():
         labels |= trial.labels
-    artefacts = {step.name: step.digest for step in manifest.setup if step.digest}
-    return flat({"server": dict(manifest.server), "labels": labels, "artefact": artefacts}) | _models(
-        run.trials.values()
-    )
+    artefacts = {step.name: step.digest[:_DIGEST] for step in manifest.setup if step.digest}
+    server = {key: value for key, value in manifest.server.items() if not key.endswith("_pid")}
+    return flat({"server": server, "labels": labels, "artefact": artefacts}) | _models(run.trials.values())
 
 
 def _models(trials: Iterable[Any]) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
+from runner.workflow import verbs
 from runner.workflow.contract import Observer, Outcome, Rooms, RunOptions, Silent
 from runner.workflow.measuring import measure_server_run, sweep_leftovers
 from runner.workflow.order import Planned, left_over, plan_points, server_runs
 from runner.workflow.session import Session, begin, planned_case, reports_whatever_happens
-from runner.workflow.verbs import checked_cases, default_rooms
 
 if TYPE_CHECKING:
     from runner.results.directory import RunDirectory
@@ -99,13 +99,15 @@ def run_against(
     With `resume` both go on together. Raises what `run_scenario` raises.
     """
     options, observer = options or RunOptions(), observer or Silent()
-    cases = checked_cases(a), checked_cases(b)
+    cases = verbs.checked_cases(a), verbs.checked_cases(b)
     directories = _directories(a, b, options)
     with ExitStack() as stack:
         writers = [stack.enter_context(directory.writer()) for directory in directories]
         ceilings: dict[int, float] = {}
         sides = [
-            _begun(own, Session(loaded, options, observer, rooms or default_rooms(loaded), writer, ceilings=ceilings))
+            _begun(
+                own, Session(loaded, options, observer, rooms or verbs.default_rooms(loaded), writer, ceilings=ceilings)
+            )
             for loaded, own, writer in zip((a, b), cases, writers, strict=True)
         ]
         for writer in writers:
