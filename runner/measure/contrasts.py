@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runner.measure.intervals import student_t
 from runner.measure.series import Floats
 from runner.results.comparison import Verdict
 from runner.results.records import Estimate
+from runner.results.student import student_t
 
 MOST_FLIPPED = 20
 """Sign flips are enumerated up to so many pairs (a million sums); beyond, Student's p-value speaks alone."""

@@ -33,9 +33,8 @@ RULES: dict[str, Rule] = {
         Rule(
             "unsteady",
             "informs",
-            "the MSER-5 cut wants to drop more than it may",
-            "no steady state was found in {warmup:.3g} s of warm-up and {window:.3g} s of measurement; "
-            "raise measure.window.max",
+            "the MSER-5 cut wants to drop more than it may; or no three windows are alike (`stability: windows`)",
+            "{what}; {remedy}",
         ),
         Rule(
             "trend",

@@ -7,22 +7,22 @@ and sums stand in comment lines before the intervals of their slice, what else t
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from runner.load.engine import Extra, Slice
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.series import Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.summary import Findings, encoded_histograms, summarise
-from runner.results.codec import CodecError, decode, encode
+from runner.results.codec import CodecError, decode
 from runner.results.files import make_folder, write_atomic
 from runner.results.histogram import Histogram
 from runner.results.hlog import hlog_head, interval_line, read_intervals
-from runner.results.records import Flag, Trial
+from runner.results.records import Trial
 
 FORMAT = 1
 _FROM_TRIAL = ("findings", "counts", "server")
@@ -37,15 +37,17 @@ class Raw:
     slices: tuple[Slice, ...]
     window: Window
     workers: int
+    slots: int | None
+    """Requests kept in flight; None in an open loop."""
     stop_reason: str
     evidence: Mapping[str, Any]
     """Fields of `Evidence`."""
 
     @classmethod
-    def of(cls, slices: Sequence[Slice], window: Window, workers: int, stop_reason: str, evidence: Evidence) -> Raw:
+    def of(cls, slices: Sequence[Slice], window: Window, evidence: Evidence, **loaded: Any) -> Raw:
         """What has to be kept of a trial that was just judged."""
         kept = {f.name: getattr(evidence, f.name) for f in fields(Evidence) if f.name not in _FROM_TRIAL}
-        return cls(slices=tuple(slices), window=window, workers=workers, stop_reason=stop_reason, evidence=kept)
+        return cls(slices=tuple(slices), window=window, evidence=kept, **loaded)
 
 
 def judged_again(trial: Trial, raw: Raw) -> Trial:
@@ -60,6 +62,7 @@ def judged_again(trial: Trial, raw: Raw) -> Trial:
         steady=evidence["steady"],
         stop_reason=raw.stop_reason,
         is_open=evidence["is_open"],
+        slots=raw.slots,
     )
     return _with(trial, findings, raw)
 
@@ -89,8 +92,9 @@ def _lines(trial: Trial, raw: Raw) -> Iterator[str]:
             "case_id": trial.case_id,
             "window_ns": [raw.window.start_ns, raw.window.end_ns],
             "workers": raw.workers,
+            "slots": raw.slots,
             "stop_reason": raw.stop_reason,
-            "evidence": {name: _plain(name, value) for name, value in raw.evidence.items()},
+            "evidence": _plain(raw.evidence),
         }
     )
     for slice_ in raw.slices:
@@ -101,22 +105,17 @@ def _lines(trial: Trial, raw: Raw) -> Iterator[str]:
 
 
 def _comment(value: Any) -> str:
-    return "#" + json.dumps(value, allow_nan=False, separators=(",", ":"))
+    # Not strict JSON: a ratio to nothing is infinite, and has to read back as that.
+    return "#" + json.dumps(value, separators=(",", ":"))
 
 
-def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, MeasureSettings):
-        widths = {f"{q:g}": width for q, width in value.percentile_precision.items()}
-        return {**_encoded(replace(value, percentile_precision={})), "percentile_precision": widths}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return encode(value, name)
-
-
-def _encoded(value: Any) -> dict[str, Any]:
-    found = encode(value)
-    assert isinstance(found, dict)
-    return found
+def _plain(value: Any) -> Any:
+    """As `codec.encode`, with keys of any kind and infinite numbers."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _numbers(slice_: Slice) -> dict[str, Any]:
@@ -168,6 +167,7 @@ def _raw(head: dict[str, Any], slices: Sequence[Slice]) -> Raw:
         slices=tuple(slices),
         window=Window(*head["window_ns"]),
         workers=head["workers"],
+        slots=head["slots"],
         stop_reason=head["stop_reason"],
         evidence=evidence,
     )
@@ -177,11 +177,21 @@ def _restored(name: str, value: Any) -> Any:
     if name == "settings":
         widths = {float(q): width for q, width in value.pop("percentile_precision").items()}
         return replace(decode(MeasureSettings, value, name), percentile_precision=widths)
-    if name == "extra":
-        return tuple(decode(Flag, flag, name) for flag in value)
-    if name == "warmup_per_slot" and value is None:
-        return math.inf
-    return tuple(value) if isinstance(value, list) else value
+    record = _records_of(Evidence)[name]
+    if isinstance(value, list):
+        return tuple(item if record is None else decode(record, item, name) for item in value)
+    return value if record is None or value is None else decode(record, value, name)
+
+
+@cache
+def _records_of(cls: type) -> dict[str, type | None]:
+    """Field -> the record that it holds, alone or several of; None where it holds plain values."""
+    hints = get_type_hints(cls)
+    parts = {name: (hint, *get_args(hint)) for name, hint in hints.items()}
+    return {
+        name: next((part for part in found if isinstance(part, type) and is_dataclass(part)), None)
+        for name, found in parts.items()
+    }
 
 
 def _slice(numbers: dict[str, Any], histograms: dict[str, Histogram]) -> Slice:

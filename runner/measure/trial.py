@@ -16,6 +16,7 @@ from typing import Any
 from runner.errors import LoadError, RunnerError, ServiceError, UsageError
 from runner.load.engine import Engine, LoadResult, Slice
 from runner.load.plan import Drawing, LoadPlan
+from runner.measure import windows
 from runner.measure.extras import plan_extras
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.loads import (
@@ -158,6 +159,7 @@ def _judged(
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
     counts, load = counts_of(result), case.scenario.load
+    slots = None if is_open(load) else slots_of(load)
     window = watch.window(result)
     slices = closed_slices(result, settings)
     if not any(s.ok for s in slices if window.start_ns < s.end_ns <= window.end_ns):
@@ -171,6 +173,7 @@ def _judged(
         steady=watch.warmup.steady,
         stop_reason=watch.reason,
         is_open=is_open(load),
+        slots=slots,
     )
     evidence = Evidence(
         findings=findings,
@@ -178,6 +181,8 @@ def _judged(
         settings=settings,
         batch=recorded.batch,
         steady=watch.warmup.steady,
+        wanted_warmup=watch.warmup.wanted,
+        apart=watch.apart,
         warmup_per_slot=watch.warmup.requests_per_slot,
         aborted=watch.aborted,
         server=recorded.server,
@@ -195,7 +200,7 @@ def _judged(
     )
     if raw is None:
         return trial
-    kept = Raw.of(slices, window, result.workers, watch.reason, evidence)
+    kept = Raw.of(slices, window, evidence, workers=result.workers, slots=slots, stop_reason=watch.reason)
     return replace(trial, raw=write_raw(raw, trial, kept))
 
 
@@ -216,10 +221,16 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
         seed=seed_of(case.scenario.load, settings),
         max_requests=settings.requests,
         max_duration_ns=int(deadline_s * 1e9),
-        slice_ns=FIXED_COUNT_SLICE_NS if settings.measures_all else LoadPlan.slice_ns,
+        slice_ns=_slice_ns(settings),
         request_timeout_ns=int(case.scenario.workload.timeout * 1e9),
         drain_timeout_ns=int(settings.drain_s * 1e9),
     )
+
+
+def _slice_ns(settings: MeasureSettings) -> int:
+    if settings.measures_all:
+        return FIXED_COUNT_SLICE_NS
+    return LoadPlan.slice_ns if settings.windows is None else windows.slice_ns(settings.windows)
 
 
 def counts_of(result: LoadResult) -> Counts:

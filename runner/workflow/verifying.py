@@ -24,6 +24,7 @@ def verify_run(path: Path) -> Verification:
     from runner.results.artefacts import check_digests, unlisted
     from runner.results.directory import RunDirectory
     from runner.results.manifest import read_manifest
+    from runner.results.run import recorded_trials
     from runner.results.verification import Discrepancy, Verification
 
     directory = RunDirectory.open(path)
@@ -35,7 +36,7 @@ def verify_run(path: Path) -> Verification:
     except RigError as error:
         found.append(Discrepancy("journal.jsonl", "", "content", "a journal", error.message))
     else:
-        measured = list(measured_trials(run))
+        measured = [trial for trial in recorded_trials(path) if trial.summary is not None]
         trials, again = len(measured), list(_reports(run))
         reports = len(again)
         found += [each for trial in measured for each in _trial(trial, path)] + [e for part in again for e in part]
@@ -43,12 +44,6 @@ def verify_run(path: Path) -> Verification:
     if manifest.outcome == "running":
         notes.append("the run has not ended: digests are listed at its end")
     return Verification(len(manifest.artefacts), trials, reports, tuple(found), tuple(notes))
-
-
-def measured_trials(run: Run) -> Iterator[Trial]:
-    """Every trial that has numbers, anchors included."""
-    repeats = (trial for trials in run.repeats.values() for trial in trials)
-    return (trial for trial in (*repeats, *run.anchors) if trial.summary is not None)
 
 
 def _trial(trial: Trial, path: Path) -> Iterator[Discrepancy]:

@@ -65,7 +65,7 @@ def test_an_untouched_run_is_as_measured(folder: Path) -> None:
     verification = verify_run(folder)
     assert verification.discrepancies == ()
     assert verification.notes == ()
-    assert (verification.trials, verification.reports) == (3, 5)
+    assert (verification.trials, verification.reports) == (3, 6)
     assert verification.files >= 10
 
 
