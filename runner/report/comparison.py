@@ -48,9 +48,9 @@ def _overall(counts: Counter[str]) -> str:
 
 def comparison_text(comparison: Comparison) -> str:
     """For a terminal."""
-    lines = [*_heading(comparison), ""]
-    for title, found in _differences(comparison):
-        lines += [title, *(f"  {line}" for line in found)]
+    lines = [*_heading(comparison)]
+    for number, (title, found) in enumerate(_differences(comparison)):
+        lines += [*([""] if not number else []), title, *(f"  {line}" for line in found)]
     for point in comparison.points:
         lines += ["", _point_title(point), *_aligned([HEADER, *map(_row, point.contrasts)])]
         lines += [f"  ! {note}" for note in point.notes]
