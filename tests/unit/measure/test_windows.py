@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from runner.measure.stopping import Decision, Spread, first_look_ns
 from runner.measure.windows import closed_windows, decide_by_windows, disagreement, slice_ns
 from runner.results.histogram import Histogram
 from runner.scenario.schema import Measure
-from tests.unit.measure.simulate import ar1, single_server, slices
+from tests.unit.measure.simulate import Requests, ar1, single_server, slices
 
 NS = 1_000_000_000
 
@@ -166,3 +168,34 @@ def test_the_rule_accepts_a_drift_that_the_trend_test_finds() -> None:
         flagged += find_drift(Series.of(cut).within(decision.window)).found
     assert accepted == 20
     assert flagged >= 19
+
+
+def recorded(name: str, slice_ns: int, end_s: float) -> list[Slice]:
+    """A real load, request by request."""
+    found = json.loads((Path(__file__).parent / "recorded" / f"{name}.json").read_text(encoding="utf-8"))
+    sent, done = (np.array(found[key], np.int64) * 1000 for key in ("sent_us", "done_us"))
+    return slices(Requests(sent, done), end_s, slice_ns)
+
+
+@pytest.mark.parametrize(
+    ("stability", "reason", "window_s"),
+    [
+        ({}, "windows never alike", (14.0, 20.0)),
+        ({"within": "30%"}, "three windows alike", (8.0, 14.0)),
+        ({"within": "60%"}, "three windows alike", (2.0, 8.0)),
+        ({"within": "30%", "percentile": 90}, "three windows alike", (8.0, 14.0)),
+        ({"requests": 20, "within": "20%"}, "three windows alike", (8.1875, 15.375)),
+    ],
+)
+def test_a_recorded_load_is_judged_as_it_was(
+    stability: dict[str, Any], reason: str, window_s: tuple[float, float]
+) -> None:
+    """The first row is what the run itself found, and its flag; the others follow from the same requests.
+
+    Answers in windows of 2 s: 15 31 32 22 17 16 19 24 19 20; mean latencies 475 267 252 342 469 496 415 371 384 421 ms.
+    """
+    asked = settings(interval="2s", **stability)
+    assert asked.windows is not None
+    decision, _ = play(recorded("efficientnet_c4", slice_ns(asked.windows), 20.0), asked, slots=4)
+    found = (decision.window.start_ns / NS, decision.window.end_ns / NS)
+    assert (decision.reason, found) == (reason, pytest.approx(window_s, abs=0.07))
