@@ -48,7 +48,7 @@ def _overall(counts: Counter[str]) -> str:
 
 def comparison_text(comparison: Comparison) -> str:
     """For a terminal."""
-    lines = [*_heading(comparison)]
+    lines = [line.rstrip() for line in _heading(comparison)]
     for number, (title, found) in enumerate(_differences(comparison)):
         lines += [*([""] if not number else []), title, *(f"  {line}" for line in found)]
     for point in comparison.points:

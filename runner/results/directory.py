@@ -303,14 +303,20 @@ def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved:
     """The error for a resume that `latest_resumable` found nothing for; says how near the nearest run is."""
     hint = "run without --resume to start a new run"
     for directory in runs_in(base):
-        scenario = read_manifest(directory.manifest_path).scenario
+        manifest = read_manifest(directory.manifest_path)
+        scenario = manifest.scenario
+        if scenario.digest == digest and manifest.compare_group is not None:
+            message = f"nothing to resume: {directory.path} is one side of a comparison"
+            return UsageError(
+                message, hint="give --resume with the --against of the first run: both sides go on together"
+            )
         if scenario.digest == digest:
             lock = directory.path / LOCK
             state = (
                 f"is still being written by {describe(holder(lock))}" if is_locked(lock) else "has every point already"
             )
             return UsageError(f"nothing to resume: {directory.path} {state}", hint=hint)
-        if scenario.name == scenario_name:
+        if scenario.name == scenario_name and manifest.compare_group is None:
             differs = _differences(directory.resolved_path, resolved)
             message = f"nothing to resume: {directory.path} was started with another scenario: {differs}"
             return UsageError(message, hint=hint)

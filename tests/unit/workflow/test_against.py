@@ -164,7 +164,7 @@ def test_both_are_resumed_together(loaded: Callable[..., LoadedScenario], option
 def test_one_side_alone_is_not_resumed(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_against(loaded(), loaded("workload.batch=2"), options, Impatient(1), rooms())
-    with pytest.raises(UsageError, match="nothing to resume"):
+    with pytest.raises(UsageError, match="one side of a comparison"):
         run_scenario(loaded(), replace(options, resume=True), rooms=rooms())
     with pytest.raises(UsageError, match="no unfinished comparison"):
         run_against(loaded(), loaded("workload.batch=4"), replace(options, resume=True), rooms=rooms())
