@@ -29,8 +29,9 @@ from runner.measure.loads import (
     settings_for,
     slots_of,
 )
+from runner.measure.raw import Raw, write_raw
 from runner.measure.settings import MeasureSettings, resolve
-from runner.measure.summary import Findings, summarise
+from runner.measure.summary import encoded_histograms, summarise
 from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
 from runner.results.records import Counts, ModelStatistics, Trial
@@ -74,8 +75,12 @@ def measure_case(
     on_progress: OnProgress | None = None,
     ceiling_per_s: float | None = None,
     records: Path | None = None,
+    raw: Path | None = None,
 ) -> Trial:
-    """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
+    """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given.
+
+    What the numbers are made from is kept in the file `raw`.
+    """
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
     target = Target(engine=engine, endpoint=endpoint, service=service, models=tuple(models), server_check=server_check)
@@ -85,7 +90,7 @@ def measure_case(
     try:
         scenario = case.scenario
         extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
-        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras)
+        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras, raw)
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
@@ -122,6 +127,7 @@ def _measured(
     on_progress: OnProgress | None,
     ceiling_per_s: float | None,
     extras: Mapping[str, Any],
+    raw: Path | None,
 ) -> Trial:
     plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
@@ -138,7 +144,7 @@ def _measured(
     except ServiceError as error:
         return replace(recorded, failure=failure_text(error))
     cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
-    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s)
+    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s, raw)
 
 
 def _judged(
@@ -149,9 +155,11 @@ def _judged(
     case: Case,
     cache_declared: bool,
     ceiling_per_s: float | None,
+    raw: Path | None,
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
     counts, load = counts_of(result), case.scenario.load
+    slots = None if is_open(load) else slots_of(load)
     window = watch.window(result)
     slices = closed_slices(result, settings)
     if not any(s.ok for s in slices if window.start_ns < s.end_ns <= window.end_ns):
@@ -165,7 +173,7 @@ def _judged(
         steady=watch.warmup.steady,
         stop_reason=watch.reason,
         is_open=is_open(load),
-        slots=None if is_open(load) else slots_of(load),
+        slots=slots,
     )
     evidence = Evidence(
         findings=findings,
@@ -187,9 +195,13 @@ def _judged(
         stationary=not ends_by_itself(load),
     )
     flags = judge(evidence)
-    return replace(
-        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=_encoded(findings)
+    trial = replace(
+        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=encoded_histograms(findings)
     )
+    if raw is None:
+        return trial
+    kept = Raw.of(slices, window, evidence, workers=result.workers, slots=slots, stop_reason=watch.reason)
+    return replace(trial, raw=write_raw(raw, trial, kept))
 
 
 def _items(result: LoadResult) -> int | None:
@@ -264,10 +276,6 @@ def _nothing_measured(counts: Counts, result: LoadResult) -> str:
         f"no request succeeded in the measured window: {failed} of {counts.sent} failed ({codes}), first message: "
         f"{first}; check the workload's input against the model, and see the server's log"
     )
-
-
-def _encoded(findings: Findings) -> dict[str, str]:
-    return {name: histogram.to_hdr_v2() for name, histogram in findings.histograms.items() if histogram.count}
 
 
 def failure_text(error: RunnerError) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runner.report.beside import explained
 from runner.report.combined import percentile_ms
 from runner.report.points import addresses, composing_models
+from runner.report.tabular import number_text
 from runner.results.metrics import find_percentile, percentile_name
 from runner.results.records import Estimate, Percentile, Summary, Trial
 from runner.results.run import Point, Run
@@ -218,7 +219,7 @@ def _summary(point: Point) -> Summary | None:
 
 def _throughput(point: Point) -> str:
     summary = _summary(point)
-    return _number(summary.inferences_per_s.value) if summary else ABSENT
+    return number_text(summary.inferences_per_s.value) if summary else ABSENT
 
 
 def _half_width(point: Point) -> str:
@@ -234,9 +235,9 @@ def _percentile(q: float) -> Callable[[Point], str]:
         found = find_percentile(point.trial, q) if point.trial else None
         if found is not None and found.estimate.high is None:
             low = found.estimate.low
-            return f"~{_number(found.estimate.value)}" if low is None else f"≥{_number(low)}"
+            return f"~{number_text(found.estimate.value)}" if low is None else f"≥{number_text(low)}"
         value = percentile_ms(point.trial, q) if point.trial and point.trial.summary else None
-        return ABSENT if value is None else _number(value)
+        return ABSENT if value is None else number_text(value)
 
     return cell
 
@@ -340,13 +341,6 @@ MAX_LABEL = 40
 def _bounded(trial: Trial) -> list[Percentile]:
     found = [find_percentile(trial, q) for q in PERCENTILES]
     return [percentile for percentile in found if percentile is not None and percentile.estimate.high is None]
-
-
-def _number(value: float) -> str:
-    """Three or four digits, as much as the measurement can tell."""
-    magnitude = abs(value)
-    digits = 0 if magnitude >= 1000 else 1 if magnitude >= 100 else 2 if magnitude >= 1 else 3
-    return f"{value:.{digits}f}"
 
 
 def _plain(value: Any) -> str:

@@ -220,3 +220,5 @@ class Trial:
     """Facts that belong to every number, for example {"weights": "random"}."""
     histograms: dict[str, str] = field(default_factory=dict)
     """latency, service, send_lag of the window: HdrHistogram V2, compressed, base64."""
+    raw: str | None = None
+    """What the numbers were made from: a file of the run directory, which `scenario verify` reads."""
