@@ -14,6 +14,7 @@ from runner.report.combined import COLUMNS
 from runner.report.points import EXPLANATION, IDENTITY
 from runner.report.stages import STAGE_COLUMNS
 from runner.results.metrics import (
+    BREAKDOWN,
     CLIENT,
     COUNTS,
     EXTRA,
@@ -23,6 +24,7 @@ from runner.results.metrics import (
     WINDOW,
     Metric,
     compute_share,
+    model_metrics,
     percentile,
 )
 
@@ -59,6 +61,8 @@ def _points_rows() -> Iterable[Row]:
         *CLIENT,
         *SERVER,
         compute_share("MODEL"),
+        *model_metrics("MODEL"),
+        *BREAKDOWN,
     ):
         yield f"`{metric.key}`", metric.unit, metric.formula + _interval(metric)
     yield from ((f"`{c.key}`", c.unit, c.meaning) for c in EXPLANATION)
