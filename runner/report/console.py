@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.report.combined import percentile_ms
 from runner.report.points import addresses, composing_models
-from runner.report.stage_table import stage_table
+from runner.report.stage_table import print_stages
 from runner.report.tabular import number_text, shortened
 from runner.results.metrics import find_percentile, percentile_name
 from runner.results.records import Estimate, Percentile, Summary, Trial
@@ -52,8 +52,7 @@ def console_table(run: Run, width: int = 100, color: bool = False) -> str:
     console.print(table, width=max(width, _least_width(table, console)), crop=False)
     for line in (*notes.lines(), *_closing(run, shares)):
         console.print(line)
-    for block in stage_table(run, _places(run), console.width):
-        console.print(block, width=None if isinstance(block, str) else 100_000, crop=False)
+    print_stages(run, _places(run), console)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 

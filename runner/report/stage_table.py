@@ -12,12 +12,13 @@ from runner.results.diagnosis import Diagnosis, diagnose
 from runner.results.run import Point, Run
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 MAX_ROWS = 8
 """A longer run shows the fastest point of each diagnosis; stages.csv has all of them."""
 MAX_MODELS = 3
-NAME_LENGTHS = (14, 8)
+NAME_LENGTHS = (14, 6)
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,23 @@ class Row:
 Column = tuple[str, Callable[[Row], str]]
 
 
-def stage_table(run: Run, places: Sequence[tuple[str, Callable[[Point], str]]], width: int) -> Iterator[str | Table]:
-    """Blocks to print; none where no point says enough."""
+def print_stages(run: Run, places: Sequence[tuple[str, Callable[[Point], str]]], console: Console) -> None:
+    """Nothing where no point says enough."""
     rows = list(_rows(run))
     if not rows:
         return
     fastest = _fastest(rows)
     shown = rows if len(rows) <= MAX_ROWS else [row for row in rows if row in fastest.values()]
-    told = [(name, lambda row, cell=cell: cell(row.point)) for name, cell in places]
-    yield ""
-    yield _title(len(shown), len(rows))
-    yield _fitting(told, shown, width)
-    yield from _legend(shown)
-    counts = [row.key for row in rows]
-    for key, row in fastest.items():
-        yield _explained(row, counts.count(key))
+    table = _fitting([_of_point(*place) for place in places], shown, console)
+    console.print("", _title(len(shown), len(rows)), sep="\n")
+    console.print(table, width=max(console.width, _width(table, console)), crop=False)
+    keys = [row.key for row in rows]
+    for line in (*_legend(shown), *(_explained(row, keys.count(key)) for key, row in fastest.items())):
+        console.print(line)
+
+
+def _of_point(name: str, cell: Callable[[Point], str]) -> Column:
+    return name, lambda row: cell(row.point)
 
 
 def _rows(run: Run) -> Iterator[Row]:
@@ -84,14 +87,14 @@ def _title(shown: int, count: int) -> str:
 # --- the table ----------------------------------------------------------------------------------------------------
 
 
-def _fitting(places: Sequence[Column], rows: Sequence[Row], width: int) -> Table:
+def _fitting(places: Sequence[Column], rows: Sequence[Row], console: Console) -> Table:
     """Model names as long as they fit; all models in one column where there are many."""
     forms = [_columns(places, rows, _model_columns(rows, length)) for length in NAME_LENGTHS]
     forms.append(_columns(places, rows, [("compute", _computing(None))]))
     if len(_models(rows, "server")) > MAX_MODELS:
         forms = forms[-1:]
-    fitting = (columns for columns in forms if _width(columns, rows) <= width)
-    return _table(next(fitting, forms[-1]), rows)
+    tables = [_table(columns, rows) for columns in forms]
+    return next((table for table in tables if _width(table, console) <= console.width), tables[-1])
 
 
 def _columns(places: Sequence[Column], rows: Sequence[Row], models: Sequence[Column]) -> list[Column]:
@@ -103,7 +106,7 @@ def _columns(places: Sequence[Column], rows: Sequence[Row], models: Sequence[Col
         ("queue", lambda row: number_text(row.table.sum_ms("server", stages=("queue",)))),
         *models,
         ("other", lambda row: number_text(row.table.sum_ms("server", stages=OTHER))),
-        ("residual", lambda row: f"{row.table.residual_share:.1%}"),
+        ("residual", lambda row: f"{round(row.table.residual_share, 3) + 0:.1%}"),
         ("limit", lambda row: row.diagnosis.label.removesuffix("-bound")),
     ]
 
@@ -144,8 +147,9 @@ def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
     return table
 
 
-def _width(columns: Sequence[Column], rows: Sequence[Row]) -> int:
-    return 1 + sum(1 + max(len(name), *(len(cell(row)) for row in rows)) for name, cell in columns) + len(columns)
+def _width(table: Table, console: Console) -> int:
+    unlimited = console.options.update(width=100_000)
+    return console.measure(table, options=unlimited).minimum
 
 
 # --- the words ----------------------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from runner.results.roles import preprocess_models
 
 Kind = Literal["preprocess", "compute", "queue", "transport", "client", "undecided"]
 BUSY = 0.7
-"""Share of the time from which the instances of a model count as what limits the throughput."""
-FULL = 0.9
-"""Share of the time from which more requests in flight cannot help."""
+"""Share of the time from which the instances of a model count as busy."""
+WAITS = 0.25
+"""Waiting / computing from which requests wait for an instance: below, more of them in flight could be served."""
 DEEP = 4.0
 """Waiting / computing from which a queue is more than the few requests that keep an instance busy."""
 CLIENT_BUSY = 0.85
@@ -63,15 +63,12 @@ class Station:
     busy: float | None
     queue_ms: float
     compute_ms: float
+    moving_ms: float
+    """Of it getting tensors into the model and out."""
     own_ms: float
-    """Computing, without what its code calls."""
+    """The rest of it, without what its code calls."""
     execution_ms: float | None
     mean_batch: float | None
-
-    @property
-    def is_full(self) -> bool:
-        """Its instances have next to no time left."""
-        return self.busy is not None and self.busy >= FULL
 
     @property
     def depth(self) -> float:
@@ -112,6 +109,7 @@ def _station(trial: Trial, table: Breakdown, statistics: ModelStatistics, prepar
     model, where = statistics.model, _INSIDE if by_code else _SERVER
     queue_ms = table.sum_ms(where, model=model, stages=("queue",))
     compute_ms = table.sum_ms(where, model=model) - queue_ms
+    moving_ms = table.sum_ms(where, model=model, stages=("compute_input", "compute_output"))
     return Station(
         model=model,
         facts=_facts(trial, model),
@@ -120,7 +118,8 @@ def _station(trial: Trial, table: Breakdown, statistics: ModelStatistics, prepar
         busy=utilisation(trial, statistics),
         queue_ms=queue_ms,
         compute_ms=compute_ms,
-        own_ms=compute_ms,
+        moving_ms=moving_ms,
+        own_ms=compute_ms - moving_ms,
         execution_ms=execution_ms(statistics),
         mean_batch=mean_batch(statistics),
     )
@@ -129,8 +128,8 @@ def _station(trial: Trial, table: Breakdown, statistics: ModelStatistics, prepar
 def _without_calls(stations: tuple[Station, ...]) -> tuple[Station, ...]:
     """No server says who calls: it is the model that computes longest, for its time holds that of the calls."""
     called_ms = sum(station.queue_ms + station.compute_ms for station in stations if station.by_code)
-    caller = max((s for s in stations if not s.by_code), key=lambda s: s.compute_ms)
-    own_ms = max(0.0, caller.compute_ms - called_ms)
+    caller = max((s for s in stations if not s.by_code), key=lambda s: s.own_ms)
+    own_ms = max(0.0, caller.own_ms - called_ms)
     return tuple(replace(station, own_ms=own_ms) if station is caller else station for station in stations)
 
 
@@ -139,10 +138,15 @@ def _facts(trial: Trial, model: str) -> ModelFacts:
 
 
 def _limiting(stations: tuple[Station, ...]) -> Station | None:
-    """The busiest station that is busy enough; rather the called one than its caller, who is busy waiting for it."""
-    busy = [station for station in stations if station.busy is not None and station.busy >= BUSY]
-    innermost = [station for station in busy if station.by_code] or busy
-    return max(innermost, key=lambda station: station.busy or 0.0, default=None)
+    """The busiest station that requests wait for; rather a busy one that its code calls, which it waits for itself."""
+    busy = [station for station in stations if _is_busy(station)]
+    waited_for = [station for station in busy if station.depth >= WAITS]
+    called = [station for station in busy if station.by_code] if waited_for else []
+    return max(called or waited_for, key=lambda station: station.busy or 0.0, default=None)
+
+
+def _is_busy(station: Station) -> bool:
+    return station.busy is not None and station.busy >= BUSY
 
 
 def _at_station(station: Station, table: Breakdown) -> Diagnosis:
@@ -153,34 +157,32 @@ def _at_station(station: Station, table: Breakdown) -> Diagnosis:
 
 def _computing(station: Station, table: Breakdown) -> Diagnosis:
     after = f", after {_ms(station.queue_ms)} in its queue" if station.queue_ms >= 0.1 * station.compute_ms else ""
-    sentence = (
-        f"{station.model} computes {_ms(station.compute_ms)} of the {_of(station.compute_ms, table)} of a request"
-    )
-    sentence = _joined(f"{sentence}{after}", "its", station)
+    computes = f"{station.model} computes {_ms(station.compute_ms)} of a request's {_of(station.compute_ms, table)}"
+    sentence = f"{computes}{after}{_how_busy(station)}"
     if station.prepares:
-        knobs = preprocess_knobs(station.facts, is_full=station.is_full)
+        knobs = preprocess_knobs(station.facts, waits=station.depth >= WAITS)
         return Diagnosis("preprocess", station.model, "preprocess-bound", sentence, knobs)
     label = "GPU-bound" if station.facts.on_gpu else "compute-bound"
-    knobs = compute_knobs(station.facts, station.mean_batch, is_full=station.is_full, waits=station.depth >= 1)
+    knobs = compute_knobs(station.facts, station.mean_batch, waits=station.depth >= WAITS, lined_up=station.depth >= 1)
     return Diagnosis("compute", station.model, label, sentence, knobs)
 
 
 def _queue(station: Station, table: Breakdown) -> Diagnosis:
     waits = f"a request waits {_ms(station.queue_ms)} of its {_of(station.queue_ms, table)} for {station.model}"
-    sentence = _joined(f"{waits}, which computes it in {_ms(station.compute_ms)}", "its", station)
-    knobs = queue_knobs(station.facts, station.queue_ms, station.mean_batch, is_full=station.is_full)
+    sentence = f"{waits}, which computes it in {_ms(station.compute_ms)}{_how_busy(station)}"
+    knobs = queue_knobs(station.facts, station.queue_ms, station.mean_batch, is_busy=_is_busy(station))
     return Diagnosis("queue", station.model, "queue-bound", sentence, knobs)
 
 
-def _joined(sentence: str, its: str, station: Station) -> str:
-    """With how busy the instances are, where that is known."""
+def _how_busy(station: Station) -> str:
+    """Of the instances, where that is known."""
     count = station.facts.instances
     if station.busy is None or not count:
-        return sentence
-    are = f"{its} one instance is" if count == 1 else f"{its} {count} instances are"
+        return ""
+    are = "its one instance is" if count == 1 else f"its {count} instances are"
     how = f" with executions of {_ms(station.execution_ms)}" if station.execution_ms else ""
     size = f" for {station.mean_batch:.3g} inference{'s' * (station.mean_batch > 1)}" if station.mean_batch else ""
-    return f"{sentence}; {are} busy {station.busy:.0%} of the time{how}{size if how else ''}"
+    return f"; {are} busy {station.busy:.0%} of the time{how}{size if how else ''}"
 
 
 # --- where the time goes ------------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ def _by_time(trial: Trial, table: Breakdown, stations: tuple[Station, ...]) -> D
             sentence = f"a request waits {_ms(most_ms)} of its {_of(most_ms, table)} in the client before it is sent"
             return Diagnosis("client", "", "client-bound", sentence, client_knobs(is_busy=False))
         case "transport":
-            return _transport(trial, table, most_ms)
+            return _transport(trial, table, stations)
         case "queue":
             return _queue(max(stations, key=lambda s: s.queue_ms), table)
     prepares = first == "preprocess"
@@ -208,7 +210,7 @@ def _time_spent(table: Breakdown, stations: tuple[Station, ...]) -> dict[str, fl
     """Milliseconds of a request by what holds it."""
     return {
         "client": table.sum_ms("client", stages=("queue",)),
-        "transport": table.sum_ms("client", stages=("write", "read")) + table.sum_ms("network"),
+        "transport": _between_ms(table) + _moving_ms(stations),
         "queue": sum(station.queue_ms for station in stations),
         "preprocess": sum(station.own_ms for station in stations if station.prepares),
         "compute": sum(station.own_ms for station in stations if not station.prepares),
@@ -216,13 +218,25 @@ def _time_spent(table: Breakdown, stations: tuple[Station, ...]) -> dict[str, fl
     }
 
 
-def _transport(trial: Trial, table: Breakdown, transport_ms: float) -> Diagnosis:
+def _between_ms(table: Breakdown) -> float:
+    """Between client and server."""
+    return table.sum_ms("client", stages=("write", "read")) + table.sum_ms("network")
+
+
+def _moving_ms(stations: tuple[Station, ...]) -> float:
+    """Into the models and out; what a caller's code calls is inside the caller's own time."""
+    return sum(station.moving_ms for station in stations)
+
+
+def _transport(trial: Trial, table: Breakdown, stations: tuple[Station, ...]) -> Diagnosis:
     assert trial.whole is not None
     moved = (trial.whole.bytes_sent + trial.whole.bytes_received) / trial.whole.completions
-    spent = f"{_ms(transport_ms)} of its {_of(transport_ms, table)}"
-    sentence = f"a request spends {spent} between client and server, which move {_bytes(moved)} for it"
+    between_ms, moving_ms = _between_ms(table), _moving_ms(stations)
+    spent = f"{_ms(between_ms + moving_ms)} of its {_of(between_ms + moving_ms, table)}"
+    where = f"{_ms(between_ms)} between client and server, {_ms(moving_ms)} into and out of models"
+    sentence = f"a request spends {spent} on the way, {where}; it moves {_bytes(moved)}"
     if trial.summary is not None and trial.summary.stream is not None:
-        words = f"{sentence}; the counters of a decoupled model may end before its last response"
+        words = f"{sentence}; but the counters of a decoupled model may end before its last response"
         return Diagnosis("undecided", "", "undecided", words, ())
     return Diagnosis("transport", "", "transport-bound", sentence, transport_knobs(trial.protocol, moved))
 

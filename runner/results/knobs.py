@@ -8,35 +8,38 @@ LARGE_MESSAGE = 64_000
 """Bytes per request from which copying and sending them is worth avoiding."""
 
 
-def preprocess_knobs(facts: ModelFacts, *, is_full: bool) -> tuple[str, ...]:
-    """For a model that prepares input: more of it at the same time, or the same elsewhere."""
+def preprocess_knobs(facts: ModelFacts, *, waits: bool) -> tuple[str, ...]:
+    """For a model that prepares input: more threads, and more of it at the same time where requests wait for it."""
     threads = f"raise {_model(facts)}.args.num_threads"
     if facts.on_gpu:
         threads += f", change {_model(facts)}.args.hw_decoder_load"
-    return (threads, _instances(facts)) if is_full else (threads, *_more_in_flight(facts))
+    return (threads, _instances(facts) if waits else _more_in_flight(facts))
 
 
-def compute_knobs(facts: ModelFacts, mean_batch: float | None, *, is_full: bool, waits: bool) -> tuple[str, ...]:
-    """For a model that computes: what waits can share an execution or use an instance more; else it must be faster."""
+def compute_knobs(facts: ModelFacts, mean_batch: float | None, *, waits: bool, lined_up: bool) -> tuple[str, ...]:
+    """For a model that computes: it must be faster; where requests wait, they can share executions and instances.
+
+    `lined_up`: they wait for longer than they are computed, so that sharing comes first.
+    """
     cheaper = "use a cheaper model (smaller precision, optimised engine)"
-    if not is_full:
-        return (cheaper, *_more_in_flight(facts))
+    if not waits:
+        return (cheaper, _more_in_flight(facts))
     more = f"{_instances(facts)}, if the {_device(facts)} has capacity left"
-    return (*_batching(facts, mean_batch), more, cheaper) if waits else (cheaper, more)
+    return (*_batching(facts, mean_batch), more, cheaper) if lined_up else (cheaper, more)
 
 
-def queue_knobs(facts: ModelFacts, queue_ms: float, mean_batch: float | None, *, is_full: bool) -> tuple[str, ...]:
+def queue_knobs(facts: ModelFacts, queue_ms: float, mean_batch: float | None, *, is_busy: bool) -> tuple[str, ...]:
     """For requests that wait: more instances; where those are idle, the batcher itself or the load holds them up."""
     fewer = "keep fewer requests in flight (load.concurrency, load.rate)"
-    if not is_full and (facts.max_queue_delay_us or 0) / 1000 >= 0.5 * queue_ms:
+    if not is_busy and (facts.max_queue_delay_us or 0) / 1000 >= 0.5 * queue_ms:
         address = f"{_model(facts)}.config.dynamic_batching.max_queue_delay_microseconds"
         return (f"lower {address} (now {facts.max_queue_delay_us})", _instances(facts))
     more = f"{_instances(facts)}, if the {_device(facts)} has capacity left"
     return (more, *_batching(facts, mean_batch), fewer)
 
 
-def _more_in_flight(facts: ModelFacts) -> tuple[str, ...]:
-    return (f"for throughput keep more requests in flight (load.concurrency): {facts.model} is not always busy",)
+def _more_in_flight(facts: ModelFacts) -> str:
+    return f"for throughput keep more requests in flight (load.concurrency): none waits for {facts.model}"
 
 
 def _device(facts: ModelFacts) -> str:
