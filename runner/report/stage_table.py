@@ -161,9 +161,16 @@ def _legend(rows: Sequence[Row]) -> Iterator[str]:
         yield "other is below 0 where times overlap: of models beside each other, or of a model and its answer's way on"
     if any(part.where == "inside" for row in rows for part in row.table.parts):
         yield "(…) is inside the time of the model whose code calls it, and not added"
+    if any(_lost(row) for row in rows):
+        yield "requests failed or were not answered: models count what they did for them, so their times are too high"
     worst = max((abs(row.table.residual_share) for row in rows), default=0.0)
     if worst > TOLERANCE:
         yield f"the rows leave up to {worst:.0%} of a mean unexplained: the two clocks disagree, so do not trust them"
+
+
+def _lost(row: Row) -> bool:
+    counts = row.point.trial.counts if row.point.trial else None
+    return counts is not None and (counts.unfinished > 0 or any(counts.failed.values()))
 
 
 def _explained(row: Row, count: int) -> str:

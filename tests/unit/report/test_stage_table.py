@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runner.report.console import console_table
-from runner.results.records import ModelStatistics, Trial
+from runner.results.records import Counts, ModelStatistics, Trial
 from runner.results.run import PlannedCase
 from tests.unit.results.pipelines import counters, facts, load, pipeline_trial
 from tests.unit.results.sample_run import create, planned, summary
@@ -104,6 +105,11 @@ def test_overlap_and_calls_of_code_are_explained(tmp_path: Path) -> None:
     assert "(inner)" in text
     assert "6.00" in text
     assert "not added" in text
+
+
+def test_times_of_requests_that_came_to_nothing_are_said_to_be_in_it(tmp_path: Path) -> None:
+    lost = replace(point(1), counts=Counts(1203, 1200, {"timeout": 1}, 0, 2))
+    assert "so their times are too high" in " ".join(shown(tmp_path, lost).split())
 
 
 def test_clocks_that_disagree_are_not_trusted(tmp_path: Path) -> None:
