@@ -34,10 +34,12 @@ from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import encoded_histograms, summarise
 from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
-from runner.results.records import Counts, ModelStatistics, Trial
+from runner.measure.whole import whole_load
+from runner.results.records import Counts, ModelFacts, ModelStatistics, Trial
 from runner.results.stages import difference, went_backwards
 from runner.scenario.case import Case
 from runner.services.base import Endpoint, Service
+from runner.services.pipeline import Pipeline
 
 SAFETY_S = 5.0
 """The engine's own limit lies so far behind the deadline of the stop rule."""
@@ -54,10 +56,14 @@ class Target:
     engine: Engine
     endpoint: Endpoint
     service: Service
-    models: Sequence[str]
-    """The called model, then the composing ones in pipeline order."""
+    pipeline: Pipeline
+    """Whose counters are read."""
     server_check: Callable[[], None]
     """Raises `ServiceError` when the server is gone."""
+
+    def statistics(self) -> tuple[ModelStatistics, ...]:
+        """Counters of every model of the pipeline, those called by its code last."""
+        return self.service.statistics((*self.pipeline.models, *self.pipeline.bls))
 
 
 def measure_case(
@@ -68,6 +74,8 @@ def measure_case(
     endpoint: Endpoint,
     service: Service,
     models: Sequence[str],
+    bls: Sequence[str] = (),
+    facts: Sequence[ModelFacts] = (),
     drawing: Drawing = Drawing(),  # noqa: B008  # frozen
     labels: Mapping[str, str] | None = None,
     server_check: Callable[[], None] = lambda: None,
@@ -83,7 +91,8 @@ def measure_case(
     """
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
-    target = Target(engine=engine, endpoint=endpoint, service=service, models=tuple(models), server_check=server_check)
+    pipeline = Pipeline(tuple(models), tuple(bls), tuple(facts))
+    target = Target(engine=engine, endpoint=endpoint, service=service, pipeline=pipeline, server_check=server_check)
     settings = settings_for(settings or resolve(case.scenario.measure), case.scenario.load)
     blank = _blank(case, labels or {})
     began = time.monotonic()
@@ -132,7 +141,7 @@ def _measured(
     plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
     watch = Watch(settings, slots_of(case.scenario.load), blank.batch, target.server_check, on_progress)
-    before = target.service.statistics(target.models)
+    before = target.statistics()
     result = watch.whole(target.engine.run(plan, payloads, watch))
     recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
     try:
@@ -144,7 +153,14 @@ def _measured(
     except ServiceError as error:
         return replace(recorded, failure=failure_text(error))
     cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
-    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s, raw)
+    recorded = replace(recorded, **_served(target.pipeline, delta), whole=whole_load(result))
+    return _judged(recorded, watch, result, settings, case, cache_declared, ceiling_per_s, raw)
+
+
+def _served(pipeline: Pipeline, delta: Sequence[ModelStatistics]) -> dict[str, Any]:
+    """What the server says of the pipeline."""
+    count = len(pipeline.models)
+    return {"server": tuple(delta[:count]), "bls": tuple(delta[count:]), "facts": pipeline.facts}
 
 
 def _judged(
@@ -186,7 +202,7 @@ def _judged(
         warmup_per_slot=watch.warmup.requests_per_slot,
         aborted=watch.aborted,
         server=recorded.server,
-        restarted=went_backwards(recorded.server),
+        restarted=went_backwards((*recorded.server, *recorded.bls)),
         cache_declared=cache_declared,
         ceiling_per_s=ceiling_per_s,
         items=_items(result),
@@ -252,10 +268,10 @@ def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Sli
 def _settled_statistics(target: Target, before: Sequence[ModelStatistics], ok: int) -> tuple[ModelStatistics, ...]:
     """Counters once they stand still: a server may count a request shortly after it has answered it."""
     deadline = time.monotonic() + SETTLE_S
-    previous = target.service.statistics(target.models)
+    previous = target.statistics()
     while True:
         time.sleep(SETTLE_STEP_S)
-        latest = target.service.statistics(target.models)
+        latest = target.statistics()
         counted = difference(before, latest)[0].success_count if latest else ok
         if (latest == previous and counted >= ok) or time.monotonic() > deadline:
             return latest

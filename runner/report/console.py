@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from runner.report.beside import explained
 from runner.report.combined import percentile_ms
 from runner.report.points import addresses, composing_models
-from runner.report.tabular import number_text
+from runner.report.stage_table import print_stages
+from runner.report.tabular import number_text, shortened
 from runner.results.metrics import find_percentile, percentile_name
 from runner.results.records import Estimate, Percentile, Summary, Trial
 from runner.results.run import Point, Run
@@ -55,6 +56,7 @@ def console_table(run: Run, width: int = 100, color: bool = False) -> str:
     console.print(table, width=max(width, _least_width(table, console)), crop=False)
     for line in (*notes.lines(), *_closing(run, shares)):
         console.print(line)
+    print_stages(run, _places(run), console)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -189,7 +191,7 @@ def _stages(run: Run, name_length: int) -> list[Column]:
         return []
     if len(models) > MAX_SHARE_COLUMNS:
         return [("compute", _largest_shares(name_length))]
-    return [(f"{_shortened(model, name_length)} %", _share(model)) for model in models]
+    return [(f"{shortened(model, name_length)} %", _share(model)) for model in models]
 
 
 def _share(model: str) -> Callable[[Point], str]:
@@ -204,13 +206,9 @@ def _largest_shares(name_length: int) -> Callable[[Point], str]:
     def cell(point: Point) -> str:
         shares = compute_shares(point.trial.server) if point.trial else {}
         largest = sorted(shares.items(), key=lambda item: -item[1])[:2]
-        return ", ".join(f"{_shortened(model, name_length)} {value:.0%}" for model, value in largest) or ABSENT
+        return ", ".join(f"{shortened(model, name_length)} {value:.0%}" for model, value in largest) or ABSENT
 
     return cell
-
-
-def _shortened(name: str, length: int) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _summary(point: Point) -> Summary | None:

@@ -109,7 +109,9 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             service=serving.service_for(case.scenario.workload),
             payloads=payloads.messages,
             drawing=payloads.drawing,
-            models=(serving.metadata.name, *serving.metadata.composing_models),
+            models=serving.pipeline.models,
+            bls=serving.pipeline.bls,
+            facts=serving.pipeline.facts,
             labels={**serving.prepared.labels, **payloads.facts()},
             server_check=serving.server.check,
             # One schedule of arrivals is one sample of them: the repeats take others, the cases of a block the same.
