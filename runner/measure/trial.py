@@ -30,6 +30,8 @@ from runner.measure.loads import (
 )
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, summarise
+from runner.measure.telemetry.collect import observe
+from runner.measure.telemetry.sampler import Recorder
 from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
 from runner.results.records import Counts, ModelStatistics, Trial
@@ -73,6 +75,7 @@ def measure_case(
     on_progress: OnProgress | None = None,
     ceiling_per_s: float | None = None,
     records: Path | None = None,
+    telemetry: Recorder | None = None,
 ) -> Trial:
     """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
@@ -84,7 +87,10 @@ def measure_case(
     try:
         scenario = case.scenario
         extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
-        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras)
+        recorder = telemetry or Recorder()
+        trial = _measured(
+            case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras, recorder
+        )
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
@@ -121,23 +127,27 @@ def _measured(
     on_progress: OnProgress | None,
     ceiling_per_s: float | None,
     extras: Mapping[str, Any],
+    telemetry: Recorder,
 ) -> Trial:
     plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
     watch = Watch(settings, slots_of(case.scenario.load), blank.batch, target.server_check, on_progress)
     before = target.service.statistics(target.models)
-    result = watch.whole(target.engine.run(plan, payloads, watch))
-    recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
-    try:
-        if watch.death is not None:
-            raise watch.death
-        # A dead server explains failed requests better than their own messages do.
-        target.server_check()
-        delta = difference(before, _settled_statistics(target, before, result.ok))
-    except ServiceError as error:
-        return replace(recorded, failure=failure_text(error))
+    with telemetry:
+        result = watch.whole(target.engine.run(plan, payloads, watch))
+        telemetry.align(result.started_unix_ns)
+        recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
+        try:
+            if watch.death is not None:
+                raise watch.death
+            # A dead server explains failed requests better than their own messages do.
+            target.server_check()
+            delta = difference(before, _settled_statistics(target, before, result.ok))
+        except ServiceError as error:
+            return replace(recorded, failure=failure_text(error))
     cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
-    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s)
+    recorded = replace(recorded, server=delta)
+    return _judged(recorded, watch, result, settings, case, cache_declared, ceiling_per_s, telemetry)
 
 
 def _judged(
@@ -148,6 +158,7 @@ def _judged(
     case: Case,
     cache_declared: bool,
     ceiling_per_s: float | None,
+    telemetry: Recorder,
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
     counts, load = counts_of(result), case.scenario.load
@@ -165,6 +176,7 @@ def _judged(
         stop_reason=watch.reason,
         is_open=is_open(load),
     )
+    observed = observe(telemetry, window, settings.profile)
     evidence = Evidence(
         findings=findings,
         counts=counts,
@@ -181,10 +193,17 @@ def _judged(
         asked_per_s=asked_per_s(load),
         is_open=is_open(load),
         stationary=not ends_by_itself(load),
+        extra=observed.flags,
     )
     flags = judge(evidence)
     return replace(
-        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=_encoded(findings)
+        recorded,
+        state=state_of(flags),
+        summary=findings.summary,
+        flags=flags,
+        histograms=_encoded(findings),
+        telemetry=observed.series,
+        telemetry_absent=observed.absent,
     )
 
 

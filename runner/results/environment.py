@@ -19,7 +19,7 @@ from typing import Any
 
 from runner.results.cgroup import limits
 from runner.results.files import sha256_of
-from runner.results.nvml import gpus
+from runner.results.gpus import gpus
 
 PACKAGES = ("numpy", "pydantic", "tritonclient", "nvidia-pytriton", "nvidia-dali-cuda130", "nvidia-dali-cuda120",
             "onnx", "onnxruntime")  # fmt: skip
@@ -78,6 +78,11 @@ def fact(look: Callable[[], Any]) -> Any:
 def hashed(text: str) -> str:
     """Tells two things apart without saying what they are."""
     return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+
+def hide_identifiers(text: str) -> str:
+    """The text with what identifies a GPU in it hashed."""
+    return _safe(text, hashed)
 
 
 def _safe(value: str, hide: Callable[[str], str]) -> str:

@@ -62,6 +62,7 @@ from runner.scenario.schema_targets import (
     Var,
     VarBase,
 )
+from runner.scenario.schema_telemetry import Telemetry
 from runner.scenario.schema_workload import Sequences, Validate
 from runner.units import ByteSize, Fraction, Seconds
 
@@ -118,6 +119,7 @@ __all__ = [
     "StringVar",
     "SyntheticJpegDataset",
     "Target",
+    "Telemetry",
     "TlsSettings",
     "Validate",
     "Var",
@@ -357,6 +359,8 @@ class Measure(Strict):
     """Seed of everything random in measuring."""
     records: Literal["none", "full"] = "none"
     """`full`: times and status of every request in a file of the run directory, 40 bytes each."""
+    telemetry: Telemetry = Telemetry()
+    """What is sampled beside the load."""
 
 
 class Report(Strict):

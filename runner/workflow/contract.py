@@ -11,6 +11,7 @@ from runner.errors import EXIT_OK, PointsError
 
 if TYPE_CHECKING:
     from runner.load.engine import Engine
+    from runner.measure.telemetry.collect import TelemetryRoom
     from runner.measure.watch import TrialProgress
     from runner.results.records import Trial
     from runner.results.run import Run
@@ -113,3 +114,5 @@ class Rooms:
     runtime: Runtime
     engine: Engine
     connect: Callable[[Endpoint, Workload], Service]
+    telemetry: TelemetryRoom | None = None
+    """Samples the machine beside the load; without it nothing is sampled."""

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from runner.errors import RunnerError
 
 if TYPE_CHECKING:
+    from runner.measure.telemetry.sampler import Recorder
     from runner.results.directory import RunDirectory, RunWriter
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
     from runner.scenario.schema import Scenario
     from runner.workflow.contract import Observer, Rooms, RunOptions
+    from runner.workflow.serving import Serving
 
 
 def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
@@ -79,6 +81,21 @@ class Session:
         if concurrency not in self._ceilings:
             self._ceilings[concurrency] = engine_ceiling_per_s(self.rooms.engine, concurrency)
         return self._ceilings[concurrency]
+
+    def recorder(self, case: Case, serving: Serving) -> Recorder | None:
+        """What samples the machine beside the load of a case."""
+        from runner.measure.telemetry.collect import Surroundings
+
+        if self.rooms.telemetry is None:
+            return None
+        around = Surroundings(
+            metrics=serving.server.endpoint.metrics,
+            server_pids=serving.server.pids(),
+            models=(serving.metadata.name, *serving.metadata.composing_models),
+            identify=self.options.identify,
+        )
+        path = self.writer.directory.path / "telemetry" / f"{case.id}.csv"
+        return self.rooms.telemetry.recorder(case.scenario.measure.telemetry, around, path)
 
 
 @contextmanager

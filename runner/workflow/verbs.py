@@ -96,10 +96,11 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
 def default_rooms(loaded: LoadedScenario) -> Rooms:
     """The real runtime of the chosen target and the native engine."""
     from runner.load.native import NativeEngine
+    from runner.measure.telemetry.collect import TelemetryRoom
     from runner.runtimes.embedded import EmbeddedRuntime
     from runner.services import connect
 
-    return Rooms(EmbeddedRuntime(), NativeEngine(), connect)
+    return Rooms(EmbeddedRuntime(), NativeEngine(), connect, TelemetryRoom())
 
 
 def _points(cases: Sequence[Case]) -> int:

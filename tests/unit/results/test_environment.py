@@ -16,7 +16,8 @@ import pytest
 from runner.results import environment
 from runner.results.cgroup import limits
 from runner.results.environment import fingerprint, hashed
-from runner.results.nvml import LIBRARY, NvmlError, gpus
+from runner.results.gpus import gpus
+from runner.results.nvml import LIBRARY, NvmlError
 
 
 def test_it_is_json_complete_and_quick() -> None:
