@@ -14,6 +14,8 @@ from runner.results.metrics import (
     CLIENT,
     COUNTS,
     EXTRA,
+    GPU,
+    HOST,
     LATENCY,
     SERVER,
     THROUGHPUT,
@@ -22,9 +24,12 @@ from runner.results.metrics import (
     Metric,
     composing,
     compute_share,
+    gpu_metrics,
     percentile,
+    series_metrics,
 )
 from runner.results.run import Point, Run
+from runner.results.telemetry import gpu_indices
 from runner.units import parse_rate
 
 
@@ -122,6 +127,7 @@ def point_metrics(run: Run) -> tuple[Metric, ...]:
         *CLIENT,
         *SERVER,
         *(compute_share(model) for model in composing_models(run)),
+        *telemetry_metrics(run),
     )
 
 
@@ -130,6 +136,18 @@ def extra_metrics(run: Run) -> tuple[Metric, ...]:
     summaries = [trial.summary for trial in run.trials.values() if trial.summary]
     shown = (metrics for part, metrics in EXTRA if any(getattr(summary, part) for summary in summaries))
     return tuple(metric for metrics in shown for metric in metrics)
+
+
+def telemetry_metrics(run: Run) -> tuple[Metric, ...]:
+    """Of the machine, of its GPUs together and each, and of the series asked for, where some trial has them."""
+    series = {name: found for trial in run.trials.values() for name, found in trial.telemetry.items()}
+    gpus = gpu_indices(series)
+    return (
+        *(HOST if any(name.startswith("host.") for name in series) else ()),
+        *(GPU if gpus else ()),
+        *(metric for index in gpus for metric in gpu_metrics(index)),
+        *(metric for name, found in series.items() if found.asked for metric in series_metrics(name, found.kind)),
+    )
 
 
 def reported_percentiles(run: Run) -> tuple[float, ...]:
@@ -171,6 +189,8 @@ def _json_point(point: Point, metrics: Iterable[Metric]) -> dict[str, Any]:
         "flags": [asdict(flag) for flag in trial.flags] if trial else [],
         "labels": dict(trial.labels) if trial else {},
         "stages": stage_rows(point),
+        "telemetry": {name: asdict(series) for name, series in trial.telemetry.items()} if trial else {},
+        "telemetry_absent": dict(trial.telemetry_absent) if trial else {},
     }
 
 

@@ -17,13 +17,17 @@ from runner.results.metrics import (
     CLIENT,
     COUNTS,
     EXTRA,
+    GPU,
+    HOST,
     LATENCY,
     SERVER,
     THROUGHPUT,
     WINDOW,
     Metric,
     compute_share,
+    gpu_metrics,
     percentile,
+    series_metrics,
 )
 
 Row = tuple[str, str, str]
@@ -59,6 +63,11 @@ def _points_rows() -> Iterable[Row]:
         *CLIENT,
         *SERVER,
         compute_share("MODEL"),
+        *HOST,
+        *GPU,
+        *gpu_metrics("N"),
+        *series_metrics("SERIES", "counter"),
+        *series_metrics("SERIES", "gauge"),
     ):
         yield f"`{metric.key}`", metric.unit, metric.formula + _interval(metric)
     yield from ((f"`{c.key}`", c.unit, c.meaning) for c in EXPLANATION)

@@ -77,5 +77,5 @@ def _numa_node(nvml: Nvml, device: Any, root: Path) -> int:
     path = root / "sys/bus/pci/devices" / address / "numa_node"
     try:
         return int(path.read_text())
-    except (OSError, ValueError) as error:
-        raise NvmlError(f"{path}: {error}") from error
+    except OSError as error:
+        raise NvmlError(f"{path}: {error.strerror}") from error

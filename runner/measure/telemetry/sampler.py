@@ -49,15 +49,17 @@ class Sampler:
             self.track.absent[self.source.name] = f"{type(error).__name__}: {error}"
         self.track.cpu_ns += time.thread_time_ns() - cpu_ns
 
-    def start(self) -> None:
+    def start(self, beats: bool) -> None:
         """The first reading is over when this returns: the load has not begun."""
         self.take()
-        self._thread.start()
+        if beats:
+            self._thread.start()
 
     def stop(self) -> None:
         """The last reading is taken when the load is over, unless the source does not come back."""
         self._stop.set()
-        self._thread.join(JOIN_S)
+        if self._thread.ident is not None:
+            self._thread.join(JOIN_S)
         if self._thread.is_alive():
             self.track.absent[self.source.name] = f"a reading did not end within {JOIN_S:g} s"
         else:
@@ -87,6 +89,8 @@ class Recorder:
     absent: dict[str, str] = field(default_factory=dict)
     """Sources that could not even be made, and why."""
     clock: Clock = field(default_factory=Clock)
+    threads: bool = True
+    """False: no beats of its own; a test in virtual time calls `take`."""
     samplers: tuple[Sampler, ...] = field(default=(), init=False)
     recording: Recording | None = field(default=None, init=False)
     _origin_ns: int | None = field(default=None, init=False)
@@ -94,11 +98,16 @@ class Recorder:
     def __enter__(self) -> Recorder:
         self.samplers = tuple(Sampler(source, self.period_s, self.clock) for source in self.sources)
         for sampler in self.samplers:
-            sampler.start()
+            sampler.start(self.threads)
         # Taken just before the load begins: a later step of the wall clock does not matter.
         self._began_ns = self.clock.monotonic_ns()
         self._wall_ahead_ns = self.clock.unix_ns() - self._began_ns
         return self
+
+    def take(self) -> None:
+        """One reading of every source now."""
+        for sampler in self.samplers:
+            sampler.take()
 
     def align(self, started_unix_ns: int) -> None:
         """Say when the load began by the wall clock."""

@@ -169,7 +169,11 @@ def _whole(series: Series, name: str) -> float:
 def _gaps(scene: Scene) -> Iterator[Flag]:
     if scene.gaps:
         rest = len(scene.gaps) - _SHOWN_GAPS
-        words = "; ".join(scene.gaps[:_SHOWN_GAPS]) + (f"; and {rest} more" if rest > 0 else "")
+        words = (
+            "telemetry is incomplete, "
+            + "; ".join(scene.gaps[:_SHOWN_GAPS])
+            + (f"; and {rest} more" if rest > 0 else "")
+        )
         yield make_flag("telemetry_gap", float(len(scene.gaps)), 0.0, what=words)
 
 
