@@ -18,14 +18,26 @@ from runner.scenario import (
     schema_inputs,
     schema_load,
     schema_matrix,
+    schema_measure,
     schema_setup,
     schema_targets,
+    schema_telemetry,
     schema_workload,
 )
 from runner.scenario.reference import reference_of
 from runner.scenario.schema_walk import fields_of, members
 
-_MODULES = (schema, schema_inputs, schema_workload, schema_targets, schema_setup, schema_load, schema_matrix)
+_MODULES = (
+    schema,
+    schema_inputs,
+    schema_workload,
+    schema_targets,
+    schema_setup,
+    schema_load,
+    schema_matrix,
+    schema_measure,
+    schema_telemetry,
+)
 _REFERENCE: dict[str, Any] = {
     "type": "string",
     "pattern": r"\$\{",

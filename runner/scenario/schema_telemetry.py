@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 from runner.scenario.schema_base import Strict, refuse
 from runner.units import Seconds
 
-SERIES = r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$"
+_LABEL = r'\s*[a-zA-Z_]\w*\s*=\s*("([^"\\]|\\.)*"|[^",{}\s]+)\s*'
+SERIES = rf"^[a-zA-Z_:][\w:]*(\{{{_LABEL}(,{_LABEL})*\}})?\Z"
+"""A name, and labels in braces; quotes around their values may be left out."""
 SHORTEST_PERIOD_S = 0.02
 
 TelemetrySource = Literal["host", "prometheus", "gpu"]

@@ -16,7 +16,7 @@ from runner.measure.telemetry.nvml import GpuSource
 from runner.measure.telemetry.prometheus import PrometheusSource
 from runner.measure.telemetry.sampler import Recorder
 from runner.measure.telemetry.verdicts import Scene, flags_of
-from runner.results.environment import hide_identifiers
+from runner.results.facts import hide_identifiers
 from runner.results.nvml import Nvml, NvmlError
 from runner.results.records import Flag, SeriesSummary
 from runner.scenario.schema import Telemetry

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from runner.measure.telemetry.base import Kind
+from runner.scenario.schema_telemetry import SERIES
 
 _TYPE = re.compile(r"#\s*TYPE\s+([^\s]+)\s+(\w+)")
 _SAMPLE = re.compile(r'([a-zA-Z_:][\w:]*)(?:\s*\{((?:[^"{}]|"(?:[^"\\]|\\.)*")*)\})?\s*([-+.\w]+)')
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*,?')
-_ESCAPED = re.compile(r"\\(.)")
+_WISH = re.compile(r'([a-zA-Z_]\w*)\s*=\s*(?:(")((?:[^"\\]|\\.)*)"|([^",{}\s]+))')
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _COUNTER_PARTS = {"histogram": ("_bucket", "_count", "_sum"), "summary": ("_count", "_sum")}
 
 
@@ -71,7 +73,11 @@ def _kind(name: str, types: Mapping[str, str]) -> tuple[Kind, bool]:
 
 def _labels(text: str) -> Iterator[tuple[str, str]]:
     for name, value in _LABEL.findall(text):
-        yield name, _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], value)
+        yield name, _unescaped(value)
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], text)
 
 
 def series_name(name: str, labels: Mapping[str, str]) -> str:
@@ -96,17 +102,12 @@ class Selector:
     @classmethod
     def parse(cls, text: str) -> Selector:
         """Raises ValueError for what is no selector; quotes around label values may be left out."""
-        found = re.fullmatch(r"\s*([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?\s*", text)
-        if found is None:
+        if not re.match(SERIES, text):
             raise ValueError(f"expected a series such as nv_inference_count{{model=m}}, got {text!r}")
-        labels = dict(_labels(found[2] or ""))
-        plain = _LABEL.sub("", found[2] or "")
-        for part in (part for part in plain.split(",") if part.strip()):
-            key, equals, value = part.partition("=")
-            if not equals or not re.fullmatch(r"[a-zA-Z_]\w*", key.strip()):
-                raise ValueError(f"expected label=value between the braces of {text!r}, got {part!r}")
-            labels[key.strip()] = value.strip()
-        return cls(found[1], labels)
+        name, _, labels = text.partition("{")
+        return cls(
+            name, {key: _unescaped(quoted) if mark else plain for key, mark, quoted, plain in _WISH.findall(labels)}
+        )
 
     def matches(self, name: str, labels: Mapping[str, str]) -> bool:
         return name == self.name and all(labels.get(key) == value for key, value in self.labels.items())

@@ -45,7 +45,7 @@ def test_energy_per_inference_is_right_to_half_a_percent(seed: int) -> None:
 
 @pytest.mark.parametrize("window_s", [4.0, 8.0, 20.0])
 def test_in_a_short_window_the_stated_error_holds(window_s: float) -> None:
-    for seed in range(50):
+    for seed in range(15):
         draw = random.Random(seed)
         time = Time(100 + draw.random())
         late = [draw.uniform(0, 0.05) for _ in range(5)]
