@@ -14,6 +14,7 @@ from runner.measure.telemetry.host import HostSource
 from runner.measure.telemetry.join import join
 from runner.measure.telemetry.nvml import GpuSource
 from runner.measure.telemetry.prometheus import PrometheusSource
+from runner.measure.telemetry.recording import Recording
 from runner.measure.telemetry.sampler import Recorder
 from runner.measure.telemetry.verdicts import Scene, flags_of
 from runner.results.facts import hide_identifiers
@@ -131,6 +132,8 @@ def observe(recorder: Recorder, window: Window, profile: str) -> Observed:
         asked=lambda name: any(selector.matches_series(name) for selector in selectors),
         aggregation=recorder.aggregation,
     )
+    if recording.tracks:
+        joined.series["telemetry.cpu_s"] = _cost(recording)
     absent = {**recorder.absent, **joined.absent}
     gaps = [*joined.gaps, *_missing(recorder, set(joined.series), selectors, absent)]
     origin_ns = recording.origin_ns or 0
@@ -142,6 +145,12 @@ def observe(recorder: Recorder, window: Window, profile: str) -> Observed:
         gaps=tuple(gaps),
     )
     return Observed(joined.series, absent, flags_of(scene))
+
+
+def _cost(recording: Recording) -> SeriesSummary:
+    """CPU time that sampling itself took in the trial, by all sources."""
+    readings = sum(len(track.times_ns) for track in recording.tracks)
+    return SeriesSummary("counter", "s", readings, whole=sum(track.cpu_ns for track in recording.tracks) / 1e9)
 
 
 def _missing(recorder: Recorder, found: set[str], selectors: Sequence[Selector], absent: dict[str, str]) -> list[str]:
