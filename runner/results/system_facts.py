@@ -68,8 +68,13 @@ def _network(root: Path, hide: Callable[[str], str]) -> dict[str, Any]:
 def _interface(path: Path, hide: Callable[[str], str]) -> dict[str, Any]:
     return {
         "driver": fact(lambda: (path / "device/driver").resolve(strict=True).name),
-        "speed_mbit_per_s": fact(lambda: int(text_of(path / "speed"))),
+        "speed_mbit_per_s": fact(lambda: _speed(path)),
         "mtu": fact(lambda: int(text_of(path / "mtu"))),
         "numa_node": fact(lambda: int(text_of(path / "device/numa_node"))),
         "address": fact(lambda: hide(text_of(path / "address"))),
     }
+
+
+def _speed(path: Path) -> int:
+    speed = int(text_of(path / "speed"))
+    return speed if speed > 0 else int(nothing("the driver does not say"))

@@ -38,8 +38,8 @@ class Telemetry(Strict):
     def _can_be_sampled(self) -> Self:
         if self.period < SHORTEST_PERIOD_S:
             raise refuse("period", f"expected at least {SHORTEST_PERIOD_S * 1e3:g}ms, got {self.period * 1e3:g}ms")
-        if self.url is not None and not re.match(r"^https?://[^/\s]+", self.url):
-            raise refuse("url", f"expected http://host:port/path, got {self.url!r}")
+        if self.url is not None and not re.match(r"^https?://[^/@\s]+(/|$)", self.url):
+            raise refuse("url", f"expected http://host:port/path without a password, got {self.url!r}")
         for series in self.series:
             if not re.match(SERIES, series):
                 example = "nv_inference_count{model=resnet}"

@@ -122,6 +122,11 @@ class Session:
             self._ceilings[concurrency] = engine_ceiling_per_s(self.rooms.engine, concurrency)
         return self._ceilings[concurrency]
 
+    def close(self) -> None:
+        """Give back what was kept open between points."""
+        if self.rooms.telemetry is not None:
+            self.rooms.telemetry.close()
+
     def recorder(self, case: Case, serving: Serving, name: str) -> Recorder | None:
         """What samples the machine beside the load of a case."""
         from runner.measure.telemetry.collect import Surroundings

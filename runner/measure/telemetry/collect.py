@@ -132,7 +132,7 @@ def observe(recorder: Recorder, window: Window, profile: str) -> Observed:
         asked=lambda name: any(selector.matches_series(name) for selector in selectors),
         aggregation=recorder.aggregation,
     )
-    if recording.tracks:
+    if any(track.times_ns for track in recording.tracks):
         joined.series["telemetry.cpu_s"] = _cost(recording)
     absent = {**recorder.absent, **joined.absent}
     gaps = [*joined.gaps, *_missing(recorder, set(joined.series), selectors, absent)]

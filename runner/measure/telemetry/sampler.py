@@ -37,17 +37,22 @@ class Sampler:
         self.track = Track(source.name)
         self._period_ns = round(period_s * 1e9)
         self._stop = threading.Event()
+        self._writing = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"telemetry-{source.name}", daemon=True)
 
     def take(self) -> None:
         """Read once; a defect of a source is a reason like any other."""
         at_ns, cpu_ns = self.clock.monotonic_ns(), time.thread_time_ns()
         try:
-            self.track.add(at_ns, self.source.read())
-            self.track.absent = dict(self.source.absent())
+            values, absent = self.source.read(), dict(self.source.absent())
         except Exception as error:  # telemetry never costs a measurement
-            self.track.absent[self.source.name] = f"{type(error).__name__}: {error}"
-        self.track.cpu_ns += time.thread_time_ns() - cpu_ns
+            values, absent = {}, {self.source.name: f"{type(error).__name__}: {error}"}
+        with self._writing:
+            if not self._closed:
+                self.track.add(at_ns, values)
+                self.track.absent = absent
+                self.track.cpu_ns += time.thread_time_ns() - cpu_ns
 
     def start(self, beats: bool) -> None:
         """The first reading is over when this returns: the load has not begun."""
@@ -60,10 +65,14 @@ class Sampler:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(JOIN_S)
-        if self._thread.is_alive():
-            self.track.absent[self.source.name] = f"a reading did not end within {JOIN_S:g} s"
-        else:
+        hangs = self._thread.is_alive()
+        if not hangs:
             self.take()
+        with self._writing:
+            # A reading that comes back after all must not write into what is being evaluated.
+            self._closed = True
+            if hangs:
+                self.track.absent[self.source.name] = f"a reading did not end within {JOIN_S:g} s"
 
     def _run(self) -> None:
         start_ns, beat = self.clock.monotonic_ns(), 1

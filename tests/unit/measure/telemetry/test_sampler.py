@@ -162,6 +162,7 @@ def test_another_endpoint_can_be_named() -> None:
     [
         ({"period": "1ms"}, "expected at least 20ms"),
         ({"url": "localhost:8002"}, "http://host:port"),
+        ({"url": "http://me:secret@host/metrics"}, "without a password"),
         ({"series": ["nv x"]}, "expected a series"),
         ({"gpus": [-1]}, "numbers from 0"),
         ({"sources": ["disk"]}, "host"),
