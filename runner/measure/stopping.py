@@ -14,6 +14,8 @@ from runner.measure.warmup import Warmup, find_warmup, floor
 
 StopReason = Literal[
     "precision reached",
+    "three windows alike",
+    "windows never alike",
     "time cap",
     "all requests answered",
     "too many errors",
@@ -26,6 +28,14 @@ MIN_COMPLETIONS = 40
 
 
 @dataclass(frozen=True)
+class Spread:
+    """What differs most between windows; `share` is largest / smallest - 1, infinite when one is 0."""
+
+    what: str
+    share: float
+
+
+@dataclass(frozen=True)
 class Decision:
     """Stop or go on; `next_look_ns` is when it makes sense to ask again."""
 
@@ -34,10 +44,14 @@ class Decision:
     next_look_ns: int
     window: Window
     warmup: Warmup
+    apart: Spread | None = None
+    """Why windows that should be alike are not."""
 
 
 def first_look_ns(settings: MeasureSettings) -> int:
     """No earlier than this is there anything to decide."""
+    if settings.windows is not None:
+        return int(settings.warmup_min_s * 1e9)
     return int((settings.warmup_min_s + min(settings.window_min_s, settings.window_max_s)) * 1e9)
 
 

@@ -14,6 +14,7 @@ from runner.measure.intervals import half_width, mean_latency, percentile, throu
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.stopping import precise
+from runner.measure.waves import first_wave
 from runner.results.histogram import Histogram
 from runner.results.records import Estimate, Percentile, Summary
 
@@ -46,8 +47,10 @@ def summarise(
     steady: bool = True,
     stop_reason: str = "",
     is_open: bool = False,
+    slots: int | None = None,
 ) -> Findings:
-    """Every number of the window; `steady` is the warm-up's verdict, drift is added here.
+    """Every number of the window; `steady` is the warm-up's verdict, drift is added here; `slots` are the
+    requests in flight of a closed loop.
 
     Raises:
         ValueError: nothing completed in the window.
@@ -86,6 +89,7 @@ def summarise(
         sequences=sequence_summary(slices, window, histograms),
         stream=stream_summary(slices, window, histograms),
         offered_per_s=_offered_per_s(series, window) if is_open else None,
+        first_wave=first_wave(series, slots) if settings.requests is not None and slots is not None else None,
     )
     return Findings(
         summary=summary,
