@@ -332,7 +332,13 @@ GPU: tuple[Metric, ...] = (
         "min",
         lambda trial: energy.joules if (energy := total_energy(trial)) else None,
     ),
-    Metric("gpu_energy_per_inference_j", "J", "gpu_energy_j / (inferences_per_s * window_s)", "min", per_inference_j),
+    Metric(
+        "gpu_energy_per_inference_j",
+        "J",
+        "gpu_energy_j / (completions * inferences_per_s / requests_per_s)",
+        "min",
+        per_inference_j,
+    ),
     Metric(
         "gpu_energy_method",
         "",
@@ -343,7 +349,8 @@ GPU: tuple[Metric, ...] = (
     Metric(
         "gpu_energy_error",
         "ratio",
-        "largest error from counters that stand still for 0.1 s: 0.2 s / window_s; empty for the method power",
+        "largest error from counters that stand still for 0.1 s: 0.2 s / window_s, of repeats 0.2 s for each; empty for "
+        "the method power",
         "min",
         lambda trial: energy.error if (energy := total_energy(trial)) else None,
     ),

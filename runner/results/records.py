@@ -193,6 +193,8 @@ class SeriesSummary:
     unit: str
     samples: int
     """In the window."""
+    windows: int = 1
+    """How many windows it is over: several for the repeats of a point taken together."""
     mean: float | None = None
     """Gauge: over the time of the window."""
     min: float | None = None

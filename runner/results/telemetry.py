@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from runner.results.records import SeriesSummary, Trial
@@ -36,7 +36,7 @@ def gpu_energy(series: Series, index: int, window_s: float) -> Energy | None:
     """Energy of one GPU; None, never 0, where neither its counter nor its power can be had."""
     counter, power = series.get(f"gpu{index}.energy_j"), series.get(f"gpu{index}.power_w")
     if counter is not None and counter.delta is not None and window_s > 0:
-        return Energy(counter.delta, "counter", 2 * COUNTER_REFRESH_S / window_s)
+        return Energy(counter.delta, "counter", 2 * COUNTER_REFRESH_S * counter.windows / window_s)
     if power is not None and power.mean is not None:
         return Energy(power.mean * window_s, "power", None)
     return None
@@ -59,8 +59,45 @@ def total_energy(trial: Trial) -> Energy | None:
 def per_inference_j(trial: Trial) -> float | None:
     """Energy of all GPUs per inference that completed in the window."""
     energy, summary = total_energy(trial), trial.summary
-    inferences = summary.inferences_per_s.value * summary.window_s if summary else 0.0
+    rate = summary.requests_per_s.value if summary else 0.0
+    inferences = summary.completions * summary.inferences_per_s.value / rate if summary and rate > 0 else 0.0
     return energy.joules / inferences if energy is not None and inferences > 0 else None
+
+
+def pooled_telemetry(trials: Sequence[Trial]) -> tuple[dict[str, SeriesSummary], dict[str, str]]:
+    """The telemetry of repeats as if their windows were one; a series that one of them lacks is absent."""
+    weights = [trial.summary.window_s if trial.summary else 0.0 for trial in trials]
+    names = dict.fromkeys(name for trial in trials for name in trial.telemetry)
+    absent = {name: why for trial in reversed(trials) for name, why in trial.telemetry_absent.items()}
+    series: dict[str, SeriesSummary] = {}
+    for name in names:
+        parts = [trial.telemetry[name] for trial in trials if name in trial.telemetry]
+        if len(parts) == len(trials):
+            series[name] = _together(parts, weights)
+        else:
+            absent.setdefault(name, f"only in {len(parts)} of {len(trials)} repeats")
+    return series, absent
+
+
+def _together(parts: Sequence[SeriesSummary], weights: Sequence[float]) -> SeriesSummary:
+    total_s = sum(weights)
+    deltas, wholes, means = ([getattr(part, key) for part in parts] for key in ("delta", "whole", "mean"))
+    delta = None if None in deltas else sum(deltas)
+    weighted = (
+        None if None in means or not total_s else sum(m * w for m, w in zip(means, weights, strict=True)) / total_s
+    )
+    return replace(
+        parts[0],
+        samples=sum(part.samples for part in parts),
+        windows=sum(part.windows for part in parts),
+        mean=weighted,
+        min=min((part.min for part in parts if part.min is not None), default=None),
+        max=max((part.max for part in parts if part.max is not None), default=None),
+        last=parts[-1].last,
+        delta=delta,
+        per_s=None if delta is None or not total_s else delta / total_s,
+        whole=None if None in wholes else sum(wholes),
+    )
 
 
 def cpu_share(series: Series, name: str) -> float | None:
