@@ -349,8 +349,8 @@ GPU: tuple[Metric, ...] = (
     Metric(
         "gpu_energy_error",
         "ratio",
-        "largest error from counters that stand still for 0.1 s: 0.2 s / window_s, of repeats 0.2 s for each; empty for "
-        "the method power",
+        "largest error from counters that stand still for 0.1 s: 0.2 s / window_s, of repeats 0.2 s for each; empty "
+        "for the method power",
         "min",
         lambda trial: energy.error if (energy := total_energy(trial)) else None,
     ),

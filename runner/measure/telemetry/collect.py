@@ -13,6 +13,7 @@ from runner.measure.telemetry.exposition import Selector, series_name
 from runner.measure.telemetry.host import HostSource
 from runner.measure.telemetry.join import join
 from runner.measure.telemetry.nvml import GpuSource
+from runner.measure.telemetry.processes import ProcessTree
 from runner.measure.telemetry.prometheus import PrometheusSource
 from runner.measure.telemetry.recording import Recording
 from runner.measure.telemetry.sampler import Recorder
@@ -67,15 +68,14 @@ class TelemetryRoom:
 
     def _sources(self, wishes: Telemetry, around: Surroundings, absent: dict[str, str]) -> list[Source]:
         names = ALL if wishes.sources is None else wishes.sources
-        host = HostSource(around.server_pids)
-        found: list[Source] = [host] if "host" in names else []
+        found: list[Source] = [HostSource(around.server_pids)] if "host" in names else []
         if "prometheus" in names:
             found += _prometheus(wishes, around, absent)
         if "gpu" in names:
-            found += self._gpu(wishes, host, absent)
+            found += self._gpu(wishes, around, absent)
         return found
 
-    def _gpu(self, wishes: Telemetry, host: HostSource, absent: dict[str, str]) -> list[Source]:
+    def _gpu(self, wishes: Telemetry, around: Surroundings, absent: dict[str, str]) -> list[Source]:
         if self._nvml is None:
             try:
                 self._nvml = self.load_nvml()
@@ -84,11 +84,8 @@ class TelemetryRoom:
         if isinstance(self._nvml, str):
             absent["gpu"] = self._nvml
             return []
-
-        def ours() -> frozenset[int] | None:
-            server = host.server_pids
-            return None if server is None else server | {os.getpid()}
-
+        server = None if around.server_pids is None else ProcessTree((*around.server_pids, os.getpid()))
+        ours = None if server is None else server.living
         try:
             return [GpuSource(self._nvml, period_s=wishes.period, indices=wishes.gpus, ours=ours)]
         except NvmlError as error:
@@ -106,6 +103,7 @@ def _prometheus(wishes: Telemetry, around: Surroundings, absent: dict[str, str])
             url,
             selectors=[Selector.parse(text) for text in wishes.series],
             models=around.models,
+            everything=wishes.url is not None and not wishes.series,
             hide=str if around.identify else hide_identifiers,
         )
     ]

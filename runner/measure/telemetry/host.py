@@ -38,11 +38,6 @@ class HostSource:
         self._server = None if server is None else ProcessTree(server, root)
         self._absent: dict[str, str] = {}
 
-    @property
-    def server_pids(self) -> frozenset[int] | None:
-        """Processes of the server, as far as they were seen."""
-        return None if self._server is None else self._server.pids
-
     def read(self) -> Mapping[str, Value]:
         """Each group of numbers on its own: one that cannot be had costs no other."""
         self._absent = {}

@@ -111,7 +111,7 @@ THROUGHPUT: tuple[Field, ...] = (
 class GpuSource:
     """A `Source` of the GPUs in `indices` (None: all). The session stays the caller's.
 
-    `ours` gives the processes that may compute here, None where they are not known.
+    `ours` gives the processes that may compute here now; None where they are not known.
     """
 
     name = "gpu"
@@ -122,7 +122,7 @@ class GpuSource:
         *,
         period_s: float = 1.0,
         indices: Sequence[int] | None = None,
-        ours: Callable[[], frozenset[int] | None] = lambda: None,
+        ours: Callable[[], frozenset[int]] | None = None,
         xids: XidLog | None = None,
         root: Path = Path("/"),
     ) -> None:
@@ -216,9 +216,9 @@ class GpuSource:
 
     def _strangers(self, found: Sequence[GpuProcess]) -> int | None:
         """Processes that are neither the server's nor ours; None where pids of another namespace are shown."""
-        ours = self._ours()
-        if ours is None or not all((self._root / f"proc/{process.pid}").exists() for process in found):
+        if self._ours is None or not all((self._root / f"proc/{process.pid}").exists() for process in found):
             return None
+        ours = self._ours() if found else frozenset()
         return sum(process.pid not in ours for process in found)
 
     def _tried(self, name: str, look: Callable[[], Any]) -> Any:

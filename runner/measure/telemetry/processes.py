@@ -25,11 +25,15 @@ class ProcessTree:
         """Every process seen so far."""
         return frozenset((*self._roots, *self._seconds))
 
+    def living(self) -> frozenset[int]:
+        """The roots and all below them now."""
+        return frozenset(pid for root in self._roots for pid in self._tree(root))
+
     def cpu_s(self) -> float:
         """User and system time of all of them since they began."""
         known = self.pids
         if self._readings % DISCOVER_EVERY == 0:
-            known = frozenset(pid for root in self._roots for pid in self._tree(root)) | known
+            known |= self.living()
         self._readings += 1
         for pid in known:
             seconds = self._of(pid)

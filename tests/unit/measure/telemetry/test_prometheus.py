@@ -112,6 +112,12 @@ def test_what_is_asked_for_comes_too_and_what_is_not_exported_is_named(page: Pag
     assert list(source.absent()) == ['nv_nothing{model="chain"}']
 
 
+def test_another_exporter_is_read_whole_without_buckets(page: Page) -> None:
+    names = {name.partition("{")[0] for name in PrometheusSource(page.url, everything=True).read()}
+    assert "python_gc_total" in names
+    assert not any(name.endswith("_bucket") for name in names)
+
+
 def test_identifiers_of_gpus_are_hashed(page: Page) -> None:
     names = str(list(PrometheusSource(page.url, hide=hide_identifiers).read()))
     assert UUID not in names

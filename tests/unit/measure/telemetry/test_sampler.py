@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -149,6 +151,15 @@ def test_the_driver_is_opened_once_for_a_run_and_closed_with_it() -> None:
     session.close()
     session.close()
     assert library.sessions == 0
+
+
+def test_children_of_the_server_are_no_strangers_on_its_board() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        board = FakeGpu(processes=[(child.pid, 1), (1, 1)])
+        around = Surroundings(server_pids=(os.getpid(),))
+        (source,) = room(board).recorder(Telemetry(sources=("gpu",)), around).sources
+        assert source.read()["gpu0.strangers"].value == 1  # init
+        child.kill()
 
 
 def test_another_endpoint_can_be_named() -> None:

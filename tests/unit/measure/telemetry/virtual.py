@@ -32,7 +32,7 @@ class Time:
 
 def gpu_source(time: Time, *gpus: FakeGpu, ours: frozenset[int] | None = None) -> GpuSource:
     library = FakeNvmlLibrary(gpus, time)
-    return GpuSource(Nvml(lambda _name: library), ours=lambda: ours, xids=NoXids())
+    return GpuSource(Nvml(lambda _name: library), ours=None if ours is None else lambda: ours, xids=NoXids())
 
 
 class NoXids:
