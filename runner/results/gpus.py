@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from runner.results.facts import hide_identifiers
 from runner.results.nvml import Nvml, NvmlError, session, tried
 
 CLOCK_SM, CLOCK_MEMORY = 1, 2
@@ -35,7 +36,7 @@ def _device(nvml: Nvml, device: Any, hide: Callable[[str], str], root: Path) -> 
     }
     looks: dict[str, Callable[[], Any]] = {
         "name": lambda: nvml.text("nvmlDeviceGetName", device),
-        "uuid": lambda: hide(nvml.text("nvmlDeviceGetUUID", device)),
+        "uuid": lambda: _uuid(nvml, device, hide),
         "serial": lambda: hide(nvml.text("nvmlDeviceGetSerial", device)),
         "vbios": lambda: nvml.text("nvmlDeviceGetVbiosVersion", device),
         "memory_total_bytes": lambda: nvml.memory(device)[0],
@@ -57,10 +58,15 @@ def _device(nvml: Nvml, device: Any, hide: Callable[[str], str], root: Path) -> 
 def _part(nvml: Nvml, part: Any, hide: Callable[[str], str]) -> dict[str, Any]:
     looks: dict[str, Callable[[], Any]] = {
         "name": lambda: nvml.text("nvmlDeviceGetName", part),
-        "uuid": lambda: hide(nvml.text("nvmlDeviceGetUUID", part)),
+        "uuid": lambda: _uuid(nvml, part, hide),
         "memory_total_bytes": lambda: nvml.memory(part)[0],
     }
     return {key: tried(look) for key, look in looks.items()}
+
+
+def _uuid(nvml: Nvml, device: Any, hide: Callable[[str], str]) -> str:
+    """Hidden as it is in CUDA_VISIBLE_DEVICES and in the labels of metrics, so that they can be put together."""
+    return hide_identifiers(nvml.text("nvmlDeviceGetUUID", device), hide)
 
 
 def _uint(nvml: Nvml, name: str, device: Any) -> Callable[[], int]:

@@ -57,8 +57,11 @@ class Sampler:
     def start(self, beats: bool) -> None:
         """The first reading is over when this returns: the load has not begun."""
         self.take()
-        if beats:
-            self._thread.start()
+        try:
+            if beats:
+                self._thread.start()
+        except RuntimeError as error:  # no more threads: the readings before and after the load remain
+            self.track.absent[self.source.name] = str(error)
 
     def stop(self) -> None:
         """The last reading is taken when the load is over, unless the source does not come back."""

@@ -274,7 +274,7 @@ def test_gpus_are_described_and_their_serial_numbers_hidden(tmp_path: Path) -> N
     fake = FakeNvmlLibrary([old, FakeGpu(parts=2)], without=frozenset({"nvmlDeviceGetMaxPcieLinkWidth"}))
     found = gpus(hashed, load=lambda name: fake, root=tmp_path)
     assert (found["driver"], found["cuda"], fake.sessions) == ("570.1", "12.8", 0)
-    uuid = hashed("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6")
+    uuid = f"GPU-{hashed('8932f937-d72c-4106-c12f-20bd9faed9f6')}"
     assert found["devices"][0] == {
         "name": "NVIDIA X",
         "uuid": uuid,

@@ -97,6 +97,17 @@ def test_a_source_that_hangs_stops_neither_the_others_nor_the_trial(monkeypatch:
     assert codes(observed) == ["telemetry_gap"]
 
 
+def test_without_room_for_a_thread_the_readings_around_the_load_remain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Recorder([ones()], 0.02) as recorder:
+        pass
+    assert recorder.recording is not None
+    assert len(recorder.recording.tracks[0].times_ns) == 2
+
+
 def test_an_error_of_the_load_ends_the_threads_and_comes_through() -> None:
     with pytest.raises(RuntimeError, match="load"), Recorder([ones("left")], 0.02):
         raise RuntimeError("load")
