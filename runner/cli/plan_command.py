@@ -37,6 +37,7 @@ def show_plan(options: ScenarioOptions, as_json: bool) -> None:
     click.echo(f"target {plan.target or '-'} · state {plan.state}")
     for report in plan.setup:
         click.echo(f"  setup  {report.name:<16} {report.action:<12} {report.reason}")
+    click.echo(f"  sample {plan.telemetry}")
     for case in plan.cases:
         click.echo(f"  point  {case.id:<28} {_parameters(case.parameters)}{_skipped(case.skipped)}")
     for line in _order(plan):

@@ -20,7 +20,8 @@ from runner.measure.contrasts import (
     unpaired,
 )
 from runner.results.comparison import MIN_PAIRS, Adjustment, ComparedPoint, Contrast, Design
-from runner.results.metrics import METRICS, Metric, percentile
+from runner.results.metric import Metric
+from runner.results.metrics import METRICS, percentile
 from runner.results.records import Estimate, Trial
 
 MARGIN = 0.02

@@ -136,12 +136,24 @@ RULES: dict[str, Rule] = {
         Rule("wrong_output", "invalidates", "sampled outputs differ from the reference", "{what}"),
         Rule("throttled_thermal", "invalidates", "GPU slowed by temperature for > 0.5 % of the window", "{what}"),
         Rule("throttled_hw", "invalidates", "GPU slowed by its hardware for > 0.5 % of the window", "{what}"),
-        Rule("power_capped", "informs", "GPU clocks held down by the power limit", "{what}"),
-        Rule("clock_drift", "informs", "median GPU clock below 95 % of the window's first quarter", "{what}"),
-        Rule("foreign_load", "invalidates", "others used the machine: steal > 1 %, foreign CPU > 5 %", "{what}"),
-        Rule("ecc", "invalidates", "uncorrected memory errors during the point", "{what}"),
+        Rule("power_capped", "informs", "GPU clocks held down by the power limit for > 0.5 % of the window", "{what}"),
+        Rule("clock_drift", "informs", "median GPU clock below 95 % of that in the window's first quarter", "{what}"),
+        Rule(
+            "foreign_load",
+            "invalidates",
+            "others used the machine: steal > 1 % or foreign CPU > 5 % (informs up to four times as much, except in "
+            "profile publish), a stranger on a GPU, a process ended for lack of memory",
+            "{what}",
+        ),
+        Rule("ecc", "invalidates", "uncorrected memory errors or remapped rows during the point", "{what}"),
         Rule("xid", "invalidates", "the GPU driver reported an Xid error during the point", "{what}"),
-        Rule("telemetry_gap", "informs", "telemetry samples are missing", "{what}"),
+        Rule(
+            "telemetry_gap",
+            "informs",
+            "no sample for 2.5 periods, a counter that was reset or stands still, or a source or series that the "
+            "scenario names is missing",
+            "{what}",
+        ),
     )
 }
 """Code -> rule. The codes are the closed vocabulary; a check whose evidence is not collected raises nothing."""

@@ -32,6 +32,8 @@ from runner.measure.loads import (
 from runner.measure.raw import Raw, write_raw
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import encoded_histograms, summarise
+from runner.measure.telemetry.collect import observe
+from runner.measure.telemetry.sampler import Recorder
 from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
 from runner.measure.whole import whole_load
@@ -84,6 +86,7 @@ def measure_case(
     ceiling_per_s: float | None = None,
     records: Path | None = None,
     raw: Path | None = None,
+    telemetry: Recorder | None = None,
 ) -> Trial:
     """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given.
 
@@ -99,7 +102,10 @@ def measure_case(
     try:
         scenario = case.scenario
         extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
-        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras, raw)
+        recorder = telemetry or Recorder()
+        trial = _measured(
+            case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras, raw, recorder
+        )
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
@@ -137,24 +143,27 @@ def _measured(
     ceiling_per_s: float | None,
     extras: Mapping[str, Any],
     raw: Path | None,
+    telemetry: Recorder,
 ) -> Trial:
     plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
     watch = Watch(settings, slots_of(case.scenario.load), blank.batch, target.server_check, on_progress)
     before = target.statistics()
-    result = watch.whole(target.engine.run(plan, payloads, watch))
-    recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
-    try:
-        if watch.death is not None:
-            raise watch.death
-        # A dead server explains failed requests better than their own messages do.
-        target.server_check()
-        delta = difference(before, _settled_statistics(target, before, result.ok))
-    except ServiceError as error:
-        return replace(recorded, failure=failure_text(error))
+    with telemetry:
+        result = watch.whole(target.engine.run(plan, payloads, watch))
+        telemetry.align(result.started_unix_ns)
+        recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
+        try:
+            if watch.death is not None:
+                raise watch.death
+            # A dead server explains failed requests better than their own messages do.
+            target.server_check()
+            delta = difference(before, _settled_statistics(target, before, result.ok))
+        except ServiceError as error:
+            return replace(recorded, failure=failure_text(error))
     cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
     recorded = replace(recorded, **_served(target.pipeline, delta), whole=whole_load(result))
-    return _judged(recorded, watch, result, settings, case, cache_declared, ceiling_per_s, raw)
+    return _judged(recorded, watch, result, settings, case, cache_declared, ceiling_per_s, raw, telemetry)
 
 
 def _served(pipeline: Pipeline, delta: Sequence[ModelStatistics]) -> dict[str, Any]:
@@ -172,6 +181,7 @@ def _judged(
     cache_declared: bool,
     ceiling_per_s: float | None,
     raw: Path | None,
+    telemetry: Recorder,
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
     counts, load = counts_of(result), case.scenario.load
@@ -191,6 +201,7 @@ def _judged(
         is_open=is_open(load),
         slots=slots,
     )
+    observed = observe(telemetry, window, settings.profile)
     evidence = Evidence(
         findings=findings,
         counts=counts,
@@ -209,10 +220,17 @@ def _judged(
         asked_per_s=asked_per_s(load),
         is_open=is_open(load),
         stationary=not ends_by_itself(load),
+        extra=observed.flags,
     )
     flags = judge(evidence)
     trial = replace(
-        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=encoded_histograms(findings)
+        recorded,
+        state=state_of(flags),
+        summary=findings.summary,
+        flags=flags,
+        histograms=encoded_histograms(findings),
+        telemetry=observed.series,
+        telemetry_absent=observed.absent,
     )
     if raw is None:
         return trial

@@ -3,20 +3,25 @@
 Times are whole microseconds. The stage columns are sums over the composing models per request, and the network column
 is what remains of the average latency, so that a row adds up: the reference shows an ensemble's queue as 0 and hides
 the stages' queue time in the network column. Client send and receive are the socket's: requests are encoded before the
-load starts, and answers are not decoded. Unknown cells are empty: GPUs are not sampled.
+load starts, and answers are not decoded. Unknown cells are empty.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from runner.report.tabular import csv_bytes
 from runner.results.histogram import Histogram
 from runner.results.metrics import STAGES, composing, find_percentile, per_request_us
-from runner.results.records import Summary, Trial
+from runner.results.records import SeriesSummary, Summary, Trial
 from runner.results.run import Point, Run
+from runner.results.telemetry import gpu_indices
 
 PERCENTILES = (50, 90, 95, 99)
+
+_PER_GPU = "`GPU:value;` for each GPU, of the server's own metrics, else of NVML; empty without a GPU"
 
 COLUMNS: dict[str, str] = {
     "": "row number",
@@ -34,10 +39,10 @@ COLUMNS: dict[str, str] = {
     "Avg latency": "latency_mean_ms * 1000",
     "request/response": "always empty: requests are encoded before the load starts",
     "response wait": "response_wait_ms * 1000",
-    "Avg GPU Utilization": "always empty: GPUs are not sampled",
-    "Avg GPU Power Usage": "always empty: GPUs are not sampled",
-    "Max GPU Memory Usage": "always empty: GPUs are not sampled",
-    "Total GPU Memory": "always empty: GPUs are not sampled",
+    "Avg GPU Utilization": f"mean, a ratio; {_PER_GPU}",
+    "Avg GPU Power Usage": f"mean, W; {_PER_GPU}",
+    "Max GPU Memory Usage": f"maximum, bytes; {_PER_GPU}",
+    "Total GPU Memory": f"first sample, bytes; {_PER_GPU}",
 }
 """Column -> where its value comes from, in terms of points.csv."""
 
@@ -72,7 +77,36 @@ def _row(point: Point) -> dict[str, Any]:
         spent = sum(stages.values()) + client.get("Client Send", 0) + client.get("Client Recv", 0)
         row["Network+Server Send/Recv"] = max(0, average - spent)
     row |= {f"p{q} latency": _us(percentile_ms(trial, q)) for q in PERCENTILES}
+    row |= _gpus(trial.telemetry)
     return row | {"Inferences/Second": _rate(trial.summary.inferences_per_s.value), "Avg latency": average}
+
+
+_GPU_COLUMNS = {
+    "Avg GPU Utilization": ("nv_gpu_utilization", "utilization", "mean"),
+    "Avg GPU Power Usage": ("nv_gpu_power_usage", "power_w", "mean"),
+    "Max GPU Memory Usage": ("nv_gpu_memory_used_bytes", "memory_used_bytes", "max"),
+    "Total GPU Memory": ("nv_gpu_memory_total_bytes", "memory_total_bytes", "first"),
+}
+"""Column -> the server's series, NVML's series of one GPU, and how perf_analyzer aggregates it."""
+_UUID = re.compile(r'gpu_uuid="([^"]*)"')
+
+
+def _gpus(series: Mapping[str, SeriesSummary]) -> dict[str, str]:
+    return {
+        column: "".join(f"{gpu}:{value:g};" for gpu, value in _gpu_values(series, *names).items())
+        for column, names in _GPU_COLUMNS.items()
+    }
+
+
+def _gpu_values(series: Mapping[str, SeriesSummary], exported: str, sampled: str, statistic: str) -> dict[str, float]:
+    found = {
+        match[1]: s for name, s in series.items() if name.startswith(f"{exported}{{") and (match := _UUID.search(name))
+    }
+    if not found:
+        each = {f"GPU-{index}": series.get(f"gpu{index}.{sampled}") for index in gpu_indices(series)}
+        found = {gpu: summary for gpu, summary in each.items() if summary is not None}
+    values = {gpu: getattr(summary, statistic) for gpu, summary in found.items()}
+    return {gpu: value for gpu, value in values.items() if value is not None}
 
 
 def _server_us(trial: Trial) -> dict[str, int]:

@@ -15,6 +15,7 @@ from runner.results.codec import encode
 from runner.results.diagnosis import Diagnosis, diagnose
 from runner.results.executions import working
 from runner.results.journal import SCHEMA
+from runner.results.metric import Cell, Metric
 from runner.results.metrics import (
     BREAKDOWN,
     CLIENT,
@@ -24,8 +25,6 @@ from runner.results.metrics import (
     SERVER,
     THROUGHPUT,
     WINDOW,
-    Cell,
-    Metric,
     composing,
     compute_share,
     model_metrics,
@@ -33,6 +32,8 @@ from runner.results.metrics import (
 )
 from runner.results.records import Trial
 from runner.results.run import Point, Run
+from runner.results.telemetry import gpu_indices
+from runner.results.telemetry_metrics import GPU, HOST, gpu_metrics, series_metrics
 from runner.units import parse_rate
 
 
@@ -171,6 +172,7 @@ def point_metrics(run: Run) -> tuple[Metric, ...]:
         *(compute_share(model) for model in composing_models(run)),
         *(metric for model in working_models(run) for metric in model_metrics(model)),
         *(BREAKDOWN if any(trial.whole for trial in run.trials.values()) else ()),
+        *telemetry_metrics(run),
     )
 
 
@@ -179,6 +181,18 @@ def extra_metrics(run: Run) -> tuple[Metric, ...]:
     summaries = [trial.summary for trial in run.trials.values() if trial.summary]
     shown = (metrics for part, metrics in EXTRA if any(getattr(summary, part) for summary in summaries))
     return tuple(metric for metrics in shown for metric in metrics)
+
+
+def telemetry_metrics(run: Run) -> tuple[Metric, ...]:
+    """Of the machine, of its GPUs together and each, and of the series asked for, where some trial has them."""
+    series = {name: found for trial in run.trials.values() for name, found in trial.telemetry.items()}
+    gpus = gpu_indices(series)
+    return (
+        *(HOST if any(name.startswith("host.") for name in series) else ()),
+        *(GPU if gpus else ()),
+        *(metric for index in gpus for metric in gpu_metrics(index)),
+        *(metric for name, found in series.items() if found.asked for metric in series_metrics(name, found.kind)),
+    )
 
 
 def reported_percentiles(run: Run) -> tuple[float, ...]:
@@ -231,6 +245,8 @@ def _json_point(point: Point, metrics: Iterable[Metric]) -> dict[str, Any]:
         "stages": stage_rows(point),
         "breakdown": _breakdown_rows(trial) if trial else [],
         "diagnosis": _json_diagnosis(trial) if trial else None,
+        "telemetry": {name: asdict(series) for name, series in trial.telemetry.items()} if trial else {},
+        "telemetry_absent": dict(trial.telemetry_absent) if trial else {},
     }
 
 

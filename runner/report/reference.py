@@ -14,6 +14,7 @@ from runner.report.combined import COLUMNS
 from runner.report.points import EXPLANATION, IDENTITY, REPEATS
 from runner.report.repeats import POSITION
 from runner.report.stages import STAGE_COLUMNS
+from runner.results.metric import Metric
 from runner.results.metrics import (
     BREAKDOWN,
     CLIENT,
@@ -23,11 +24,11 @@ from runner.results.metrics import (
     SERVER,
     THROUGHPUT,
     WINDOW,
-    Metric,
     compute_share,
     model_metrics,
     percentile,
 )
+from runner.results.telemetry_metrics import GPU, HOST, gpu_metrics, series_metrics
 
 Row = tuple[str, str, str]
 
@@ -66,6 +67,11 @@ def _points_rows() -> Iterable[Row]:
         compute_share("MODEL"),
         *model_metrics("MODEL"),
         *BREAKDOWN,
+        *HOST,
+        *GPU,
+        *gpu_metrics("N"),
+        *series_metrics("SERIES", "counter"),
+        *series_metrics("SERIES", "gauge"),
     ):
         yield f"`{metric.key}`", metric.unit, metric.formula + _interval(metric)
     yield from ((f"`{c.key}`", c.unit, c.meaning) for c in EXPLANATION)

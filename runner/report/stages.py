@@ -11,7 +11,8 @@ from typing import Any
 
 from runner.report.tabular import csv_bytes
 from runner.results.executions import execution_ms, facts_of, mean_batch, utilisation
-from runner.results.metrics import STAGES, Cell, per_request_us
+from runner.results.metric import Cell
+from runner.results.metrics import STAGES, per_request_us
 from runner.results.records import ModelFacts, ModelStatistics, Trial
 from runner.results.run import Point, Run
 from runner.results.stages import ModelStages, stage_table

@@ -29,6 +29,15 @@ def limits(root: Path) -> dict[str, Any]:
     }
 
 
+def own_folder(root: Path, controller: str) -> Path:
+    """Our own group below the mount; `controller` matters only in the old hierarchy."""
+    mount = root / "sys/fs/cgroup"
+    unified = (mount / "cgroup.controllers").exists()
+    paths = _memberships(root / "proc/self/cgroup")
+    name = "" if unified else controller
+    return _ancestors(mount / name, paths.get(name, "/"))[0]
+
+
 def _memberships(path: Path) -> dict[str, str]:
     """Controller -> path of our group; the unified hierarchy has the empty name."""
     found: dict[str, str] = {}

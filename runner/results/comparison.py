@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runner.results.metrics import Direction
+from runner.results.metric import Direction
 from runner.results.records import Estimate
 
 Verdict = Literal["better", "worse", "different_but_small", "equivalent", "undecided"]

@@ -234,6 +234,33 @@ class ModelStatistics:
 
 
 @dataclass(frozen=True)
+class SeriesSummary:
+    """One series of telemetry in the measured window; None where the samples do not say."""
+
+    kind: Literal["gauge", "counter"]
+    unit: str
+    samples: int
+    """In the window."""
+    windows: int = 1
+    """How many windows it is over: several for the repeats of a point taken together."""
+    mean: float | None = None
+    """Gauge: over the time of the window."""
+    min: float | None = None
+    max: float | None = None
+    first: float | None = None
+    last: float | None = None
+    """First and last sample in the window."""
+    delta: float | None = None
+    """Counter: growth over the window, interpolated at its edges."""
+    per_s: float | None = None
+    """Counter: delta / window."""
+    whole: float | None = None
+    """Counter: growth from before the load to after it, exactly as it was read."""
+    asked: bool = False
+    """Named in `measure.telemetry.series`."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """One measurement of one case; what the journal keeps, one line each."""
 
@@ -276,3 +303,7 @@ class Trial:
     """Of the models in `server` and `bls`."""
     whole: WholeLoad | None = None
     """None where the engine does not split latencies."""
+    telemetry: dict[str, SeriesSummary] = field(default_factory=dict)
+    """Series of the machine, the server and the GPUs, joined to the window."""
+    telemetry_absent: dict[str, str] = field(default_factory=dict)
+    """Series or source -> why it is not there."""

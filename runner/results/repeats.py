@@ -29,6 +29,7 @@ from runner.results.records import (
     half_width,
 )
 from runner.results.student import student_t
+from runner.results.telemetry import pooled_telemetry
 from runner.results.together import loads_together, models_together, splits_together
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def pooled(case: PlannedCase, trials: Sequence[Trial]) -> tuple[Trial, Spread | 
     used = valid if enough else measured
     summary = _summary(case, used)
     flags = (*_united(trials, used), *_shortfall(case, trials, measured, enough), *_imprecise(case, summary, len(used)))
+    telemetry, telemetry_absent = pooled_telemetry(used)
     together = replace(
         used[0],
         state="ok" if enough else "invalid",
@@ -84,6 +86,8 @@ def pooled(case: PlannedCase, trials: Sequence[Trial]) -> tuple[Trial, Spread | 
         errors={code: text for trial in reversed(trials) for code, text in trial.errors.items()},
         labels={key: value for key, value in used[0].labels.items() if all(t.labels.get(key) == value for t in used)},
         histograms={name: histogram.to_hdr_v2() for name, histogram in _histograms(used).items()},
+        telemetry=telemetry,
+        telemetry_absent=telemetry_absent,
     )
     return together, _spread(case, measured, used)
 

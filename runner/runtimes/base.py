@@ -51,6 +51,10 @@ class RunningServer(Protocol):
 
     endpoint: Endpoint
 
+    def pids(self) -> Sequence[int] | None:
+        """Its processes on this machine, roots of their trees; None where they cannot be told from here."""
+        ...
+
     def check(self) -> None:
         """Raise `ServiceError` with the exit status and the last log lines if the server is gone."""
         ...

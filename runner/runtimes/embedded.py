@@ -167,6 +167,10 @@ class EmbeddedServer:
         self.check()
         self.stubs = tuple(_stubs(self.identity))
 
+    def pids(self) -> Sequence[int]:
+        """The server and its python models: those have left its tree where they were started by another process."""
+        return (self.process.pid, *(pid for pid, _, _ in self.stubs))
+
     def check(self) -> None:
         """Raise when the server is gone, or when one of its python models is: it would fail every request."""
         if error := self._gone() or self._crippled():

@@ -69,6 +69,10 @@ class FakeRunningServer:
     spec: ServerSpec | None = None
     reloads: int = 0
 
+    def pids(self) -> Sequence[int]:
+        """None of its own: it lives in this process."""
+        return ()
+
     def check(self) -> None:
         if self.fake.dead.is_set():
             raise ServiceError("the server ended with signal SIGKILL", log_tail=self.log_tail())

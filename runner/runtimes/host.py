@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.results.nvml import NvmlError, session
+
 if TYPE_CHECKING:
     from runner.scenario.schema import Requires
 
@@ -57,15 +59,10 @@ def free_bytes(path: Path) -> int:
 
 def _nvml_count() -> int | None:
     try:
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
-        if nvml.nvmlInit_v2() != 0:
-            return None
-        count = ctypes.c_uint()
-        status = nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
-        nvml.nvmlShutdown()
-    except (OSError, AttributeError):
+        with session(lambda name: ctypes.CDLL(name)) as nvml:
+            return nvml.uint("nvmlDeviceGetCount_v2")
+    except (NvmlError, AttributeError):
         return None
-    return count.value if status == 0 else None
 
 
 def _ping(path: str) -> bool:

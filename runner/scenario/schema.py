@@ -72,6 +72,7 @@ from runner.scenario.schema_targets import (
     Var,
     VarBase,
 )
+from runner.scenario.schema_telemetry import Telemetry
 from runner.scenario.schema_workload import Sequences, Validate
 from runner.units import ByteSize, Seconds
 
@@ -131,6 +132,7 @@ __all__ = [
     "StringVar",
     "SyntheticJpegDataset",
     "Target",
+    "Telemetry",
     "TlsSettings",
     "Validate",
     "Var",

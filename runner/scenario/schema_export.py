@@ -21,6 +21,7 @@ from runner.scenario import (
     schema_measure,
     schema_setup,
     schema_targets,
+    schema_telemetry,
     schema_workload,
 )
 from runner.scenario.reference import reference_of
@@ -35,6 +36,7 @@ _MODULES = (
     schema_load,
     schema_matrix,
     schema_measure,
+    schema_telemetry,
 )
 _REFERENCE: dict[str, Any] = {
     "type": "string",

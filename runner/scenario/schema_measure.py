@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from runner.scenario.schema_base import Percentile, Strict, refuse
+from runner.scenario.schema_telemetry import Telemetry
 from runner.units import Fraction, Seconds
 
 
@@ -109,3 +110,5 @@ class Measure(Strict):
     """Seed of everything random in measuring."""
     records: Literal["none", "full"] = "none"
     """`full`: times and status of every request in a file of the run directory, 40 bytes each."""
+    telemetry: Telemetry = Telemetry()
+    """What is sampled beside the load."""

@@ -12,6 +12,7 @@ from runner.workflow.order import Planned, server_runs
 
 if TYPE_CHECKING:
     from runner.load.engine import Engine
+    from runner.measure.telemetry.collect import TelemetryRoom
     from runner.measure.watch import TrialProgress
     from runner.results.records import Trial
     from runner.results.run import Run
@@ -92,6 +93,13 @@ class Plan:
     free_bytes: int
 
     @property
+    def telemetry(self) -> str:
+        """What would be sampled beside the first point's load, as far as it is there."""
+        wishes = self.cases[0].scenario.measure.telemetry if self.cases else None
+        names = ("host", "prometheus", "gpu") if wishes is None or wishes.sources is None else wishes.sources
+        return f"{', '.join(names)} every {wishes.period:g} s" if wishes and names else "nothing"
+
+    @property
     def points(self) -> int:
         """Points that would be measured."""
         return sum(case.skipped is None for case in self.cases)
@@ -120,6 +128,7 @@ class Plan:
                 {"id": m.case.id, "repeat": m.repeat, "block": m.block, "anchor": m.anchor} for m in self.measurements
             ],
             "server_starts": self.server_starts,
+            "telemetry": self.telemetry,
             "longest_s": self.longest_s,
             "free_bytes": self.free_bytes,
         }
@@ -132,3 +141,5 @@ class Rooms:
     runtime: Runtime
     engine: Engine
     connect: Callable[[Endpoint, Workload], Service]
+    telemetry: TelemetryRoom | None = None
+    """Samples the machine beside the load; without it nothing is sampled."""

@@ -120,16 +120,21 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
             records=records_path(planned, settings.repeats, session),
             raw=raw_path(planned, session),
+            telemetry=session.recorder(case, serving, point_name(planned, settings.repeats)),
         )
 
 
 def records_path(planned: Planned, repeats: int, session: Session) -> Path | None:
     """Where the records of single requests go, if the scenario asks for them."""
-    case = planned.case
-    if case.scenario.measure.records == "none":
+    if planned.case.scenario.measure.records == "none":
         return None
+    return session.writer.directory.path / "records" / f"{point_name(planned, repeats)}.bin"
+
+
+def point_name(planned: Planned, repeats: int) -> str:
+    """Names the files of one measurement."""
     suffix = f"-anchor{planned.repeat}" if planned.anchor else f"-repeat{planned.repeat}" if repeats > 1 else ""
-    return session.writer.directory.path / "records" / f"{case.id}{suffix}.bin"
+    return f"{planned.case.id}{suffix}"
 
 
 def raw_path(planned: Planned, session: Session) -> Path:

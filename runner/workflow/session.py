@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runner.errors import RunnerError, ServiceError
 
 if TYPE_CHECKING:
+    from runner.measure.telemetry.sampler import Recorder
     from runner.results.directory import RunDirectory, RunWriter
     from runner.results.run import PlannedCase, Run
     from runner.scenario.case import Case
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from runner.scenario.schema import Scenario
     from runner.setup.base import Prepared
     from runner.workflow.contract import Observer, Rooms, RunOptions
+    from runner.workflow.serving import Serving
 
 
 MAX_SERVER_DEATHS = 3
@@ -120,6 +122,26 @@ class Session:
         if concurrency not in self.ceilings:
             self.ceilings[concurrency] = engine_ceiling_per_s(self.rooms.engine, concurrency)
         return self.ceilings[concurrency]
+
+    def close(self) -> None:
+        """Give back what was kept open between points."""
+        if self.rooms.telemetry is not None:
+            self.rooms.telemetry.close()
+
+    def recorder(self, case: Case, serving: Serving, name: str) -> Recorder | None:
+        """What samples the machine beside the load of a case."""
+        from runner.measure.telemetry.collect import Surroundings
+
+        if self.rooms.telemetry is None:
+            return None
+        around = Surroundings(
+            metrics=serving.server.endpoint.metrics,
+            server_pids=serving.server.pids(),
+            models=(serving.metadata.name, *serving.metadata.composing_models),
+            identify=self.options.identify,
+        )
+        path = self.writer.directory.path / "telemetry" / f"{name}.csv"
+        return self.rooms.telemetry.recorder(case.scenario.measure.telemetry, around, path)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,9 @@ def run_scenario(
         whole, pending = planned_measurements(loaded, cases), planned_measurements(loaded, cases, before)
         done = sum(not each.anchor for each in whole) - sum(not each.anchor for each in pending)
         observer.on_run(directory.path, done + len(pending), done)
-        with reports_whatever_happens(directory, loaded.scenario):
-            measure_all(pending, Session(loaded, options, observer, rooms or default_rooms(loaded), writer))
+        session = Session(loaded, options, observer, rooms or default_rooms(loaded), writer)
+        with reports_whatever_happens(directory, loaded.scenario), closing(session):
+            measure_all(pending, session)
         outcome = Outcome(directory.path, directory.load())
         writer.finish("partial" if outcome.problems else "complete")
     return Outcome(directory.path, directory.load())
@@ -125,10 +127,11 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
 def default_rooms(loaded: LoadedScenario) -> Rooms:
     """The real runtime of the chosen target and the native engine."""
     from runner.load.native import NativeEngine
+    from runner.measure.telemetry.collect import TelemetryRoom
     from runner.runtimes.embedded import EmbeddedRuntime
     from runner.services import connect
 
-    return Rooms(EmbeddedRuntime(), NativeEngine(), connect)
+    return Rooms(EmbeddedRuntime(), NativeEngine(), connect, TelemetryRoom())
 
 
 def _free_bytes(path: Path) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 from contextlib import closing
 
@@ -43,6 +44,7 @@ class RuntimeContract:
                 answer = service.infer(spec.canary, {"INPUT0": np.ones((1, 2), np.float32)})
                 assert answer["OUTPUT0"].tolist() == [[1, 1]]
             server.check()
+            assert all(os.path.exists(f"/proc/{pid}") for pid in server.pids() or ())
             assert list(runtime.sweep()) == [], "a live server is not a leftover"
             server.check()
             with closing(KServeGrpc(address)) as service:

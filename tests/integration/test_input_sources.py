@@ -86,7 +86,7 @@ workload:
     - {{weight: 3, batch: 1}}
     - {{weight: 1, batch: 16, shape: {{INPUT0: [256]}}}}
 load: {{concurrency: 4}}
-measure: {{profile: reference, requests: 600}}
+measure: {{profile: reference, requests: 600, telemetry: {{sources: []}}}}
 """
 
 

@@ -15,7 +15,7 @@ import pytest
 from runner.results.request_records import read_records
 
 MODELS = Path(__file__).parent / "resources" / "models"
-QUICK = "warmup: {min_time: 300ms, min_requests_per_slot: 2}, window: {min: 1s, max: 2s}"
+QUICK = "warmup: {min_time: 300ms, min_requests_per_slot: 2}, window: {min: 1s, max: 2s}, telemetry: {sources: []}"
 
 
 class Ran:

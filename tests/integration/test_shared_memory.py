@@ -167,7 +167,7 @@ workload:
   input: {{INPUT0: {{generate: random, shape: [2500]}}}}
   shared_memory: system
   output_bytes: 10kB
-measure: {{profile: reference, requests: 100}}
+measure: {{profile: reference, requests: 100, telemetry: {{sources: []}}}}
 matrix: {{axes: {{workload.batch: [1, 4], load.concurrency: [1, 8]}}}}
 """
 

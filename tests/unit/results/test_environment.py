@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
 import platform
 import time
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,9 @@ import pytest
 from runner.results import environment
 from runner.results.cgroup import limits
 from runner.results.environment import fingerprint, hashed
-from runner.results.nvml import LIBRARY, NvmlError, gpus
+from runner.results.gpus import gpus
+from runner.results.nvml import LIBRARY, NvmlError
+from runner.results.nvml_fake import FakeGpu, FakeNvmlLibrary
 
 
 def test_it_is_json_complete_and_quick() -> None:
@@ -51,6 +51,66 @@ def test_names_are_hashed_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     assert "8932f937" not in json.dumps(fingerprint())
     assert fingerprint(identify=True)["host"] == "rig-7.example.org"
     assert fingerprint(identify=True)["environment"]["CUDA_VISIBLE_DEVICES"].endswith("20bd9faed9f6")
+
+
+def test_whatever_identifies_a_machine_is_hashed_wherever_it_stands(tmp_path: Path) -> None:
+    tree = {
+        "proc/cmdline": "root=UUID=8932f937-d72c-4106-c12f-20bd9faed9f6 BOOTIF=01-52-54-00-12-34-56 quiet token=abc\n",
+        "sys/class/net/eth0/address": "52:54:00:12:34:56\n",
+        "sys/class/net/eth0/device/numa_node": "0\n",
+        "sys/class/net/eth0/mtu": "9000\n",
+        "sys/class/dmi/id/product_serial": "SN0815\n",
+        "sys/class/dmi/id/product_name": "Rack Server\n",
+        "etc/machine-id": "0123456789abcdef\n",
+    }
+    facts = fingerprint(root=_tree(tmp_path, tree))
+    text = json.dumps(facts)
+    for secret in ("8932f937", "52-54-00", "52:54:00", "SN0815", "0123456789abcdef", 'abc"'):
+        assert secret not in text
+    assert facts["kernel_command_line"].split()[2] == "quiet"
+    assert facts["network"]["eth0"]["mtu"] == 9000
+    assert facts["network"]["eth0"]["speed_mbit_per_s"]["absent"].endswith("speed: No such file or directory")
+    assert facts["firmware"]["product_name"] == "Rack Server"
+    known = fingerprint(identify=True, root=tmp_path)
+    assert known["network"]["eth0"]["address"] == "52:54:00:12:34:56"
+    assert known["serial"] == "SN0815"
+    assert "token=abc" not in known["kernel_command_line"]
+
+
+def test_settings_that_change_the_speed_are_read_of_all_cpus(tmp_path: Path) -> None:
+    cpu = "sys/devices/system/cpu"
+    tree = {
+        "proc/cpuinfo": "processor: 0\nphysical id: 0\ncore id: 0\nflags: fpu hypervisor\nmicrocode: 0x2b\n",
+        f"{cpu}/intel_pstate/no_turbo": "1\n",
+        f"{cpu}/isolated": "\n",
+        f"{cpu}/cpuidle/current_driver": "intel_idle\n",
+        f"{cpu}/cpu0/cpuidle/state0/name": "POLL\n",
+        f"{cpu}/cpu0/cpuidle/state0/disable": "0\n",
+        f"{cpu}/cpu0/cpuidle/state1/name": "C6\n",
+        f"{cpu}/cpu0/cpuidle/state1/disable": "1\n",
+        "sys/devices/system/node/node0/cpulist": "0-1\n",
+        "sys/devices/system/node/node1/cpulist": "2-3\n",
+        "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+        "proc/sys/vm/swappiness": "60\n",
+        "proc/meminfo": "MemTotal: 8 kB\nMemAvailable: 8 kB\nSwapTotal: 2 kB\n",
+    }
+    for number, governor in enumerate(("performance", "performance", "powersave")):
+        tree[f"{cpu}/cpufreq/policy{number}/scaling_governor"] = f"{governor}\n"
+        tree[f"{cpu}/cpufreq/policy{number}/scaling_driver"] = "intel_pstate\n"
+    facts = fingerprint(root=_tree(tmp_path, tree))
+    found = facts["cpu"]
+    assert found["governor"] == {"performance": 2, "powersave": 1}
+    assert found["frequency_driver"] == "intel_pstate"
+    assert "energy_performance_preference" in found["energy_preference"]["absent"]
+    assert (found["turbo"], found["virtual"], found["sockets"], found["isolated"]) == (False, True, 1, "none")
+    assert (found["idle_driver"], found["idle_states"]) == ("intel_idle", {"POLL": "on", "C6": "off"})
+    assert found["numa_cpus"] == {"node0": "0-1", "node1": "2-3"}
+    assert facts["huge_pages"]["enabled"] == "madvise"
+    assert facts["swap"] == {"total_bytes": 2048, "swappiness": 60}
+    (tmp_path / cpu / "intel_pstate/no_turbo").unlink()
+    assert "boost" in fingerprint(root=tmp_path)["cpu"]["turbo"]["absent"]
+    (tmp_path / cpu / "cpufreq/boost").write_text("1\n")
+    assert fingerprint(root=tmp_path)["cpu"]["turbo"] is True
 
 
 def test_only_listed_environment_variables_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,69 +266,39 @@ def no_driver(name: str) -> Any:
     raise OSError("no such library")
 
 
-class FakeNvml:
-    """One GPU without ECC, seen through the C interface; an older library that has no MIG function."""
-
-    def __init__(self, init_status: int = 0) -> None:
-        self.nvmlInit_v2 = lambda: init_status
-        self.shut_down = 0
-        self.nvmlErrorString = FakeFunction(lambda status: b"Driver/library version mismatch")
-
-    def nvmlShutdown(self) -> int:  # noqa: N802
-        self.shut_down += 1
-        return 0
-
-    def __getattr__(self, name: str) -> Callable[..., int]:
-        texts = {"DriverVersion": b"570.1", "Name": b"NVIDIA X", "UUID": b"GPU-1", "VbiosVersion": b"96.0"}
-        numbers = {"PowerLimit": 700_000, "PersistenceMode": 1, "ComputeMode": 0, "Version_v2": 12080, "Count_v2": 1}
-        if "Mig" in name:
-            raise AttributeError(f"undefined symbol: {name}")
-        if "Ecc" in name:
-            return lambda *arguments: 3
-        if "MemoryInfo" in name:
-            return lambda handle, out: setattr(out._obj, "total", 80 * 2**30) or 0
-        if "MaxClock" in name:
-            return lambda handle, kind, out: setattr(out._obj, "value", 1000 * kind.value) or 0
-        for end, text in texts.items():
-            if name.endswith(end):
-                return lambda *arguments, text=text: setattr(arguments[-2], "value", text) or 0  # type: ignore[misc]
-        for end, number in numbers.items():
-            if name.endswith(end):
-                return lambda *arguments, number=number: setattr(arguments[-1]._obj, "value", number) or 0  # type: ignore[misc]
-        return lambda *arguments: 0
-
-
-class FakeFunction:
-    def __init__(self, call: Callable[[int], bytes]) -> None:
-        self.call = call
-        self.restype: Any = None
-
-    def __call__(self, status: int) -> bytes:
-        assert self.restype is ctypes.c_char_p
-        return self.call(status)
-
-
-def test_a_gpu_is_described_and_its_serial_number_hidden() -> None:
-    fake = FakeNvml()
-    found = gpus(hashed, load=lambda name: fake)
-    assert (found["driver"], found["cuda"], fake.shut_down) == ("570.1", "12.8", 1)
-    assert found["devices"] == [
-        {
-            "name": "NVIDIA X",
-            "uuid": hashed("GPU-1"),
-            "vbios": "96.0",
-            "memory_total_bytes": 80 * 2**30,
-            "power_limit_mw": 700_000,
-            "persistence": True,
-            "compute_mode": 0,
-            "sm_clock_max_mhz": 1000,
-            "memory_clock_max_mhz": 2000,
-            "ecc": {"absent": "nvmlDeviceGetEccMode: Driver/library version mismatch"},
-            "mig": {"absent": "undefined symbol: nvmlDeviceGetMigMode"},
-        }
-    ]
+def test_gpus_are_described_and_their_serial_numbers_hidden(tmp_path: Path) -> None:
+    node = tmp_path / "sys/bus/pci/devices/0000:65:00.0/numa_node"
+    node.parent.mkdir(parents=True)
+    node.write_text("1\n")
+    old = FakeGpu(missing=frozenset({"nvmlDeviceGetEccMode", "nvmlDeviceGetSerial"}))
+    fake = FakeNvmlLibrary([old, FakeGpu(parts=2)], without=frozenset({"nvmlDeviceGetMaxPcieLinkWidth"}))
+    found = gpus(hashed, load=lambda name: fake, root=tmp_path)
+    assert (found["driver"], found["cuda"], fake.sessions) == ("570.1", "12.8", 0)
+    uuid = f"GPU-{hashed('8932f937-d72c-4106-c12f-20bd9faed9f6')}"
+    assert found["devices"][0] == {
+        "name": "NVIDIA X",
+        "uuid": uuid,
+        "serial": {"absent": "nvmlDeviceGetSerial: Not Supported"},
+        "vbios": "96.0",
+        "memory_total_bytes": 80 * 2**30,
+        "power_limit_mw": 700_000,
+        "power_limit_default_mw": 700_000,
+        "persistence": True,
+        "compute_mode": 0,
+        "pcie_generation_max": 5,
+        "pcie_width_max": {"absent": "undefined symbol: nvmlDeviceGetMaxPcieLinkWidth"},
+        "sm_clock_max_mhz": 1000,
+        "memory_clock_max_mhz": 2000,
+        "sm_application_clock_mhz": 900,
+        "ecc": {"absent": "nvmlDeviceGetEccMode: Not Supported"},
+        "mig": False,
+        "numa_node": 1,
+    }
+    second = found["devices"][1]
+    assert (second["serial"], second["ecc"], second["mig"]) == (hashed("1323421"), True, True)
+    assert second["mig_devices"] == [{"name": "NVIDIA X", "uuid": uuid, "memory_total_bytes": 80 * 2**30}] * 2
 
 
 def test_a_driver_that_does_not_fit_its_library_says_so() -> None:
-    with pytest.raises(NvmlError, match="nvmlInit_v2: Driver/library version mismatch"):
-        gpus(str, load=lambda name: FakeNvml(init_status=18))
+    with pytest.raises(NvmlError, match="nvmlInit_v2: Mismatch"):
+        gpus(str, load=lambda name: FakeNvmlLibrary(init_status=18))

@@ -4,17 +4,63 @@ import re
 
 import pytest
 
-from runner.results.metrics import METRICS, Metric, compute_share, model_metrics, percentile, percentile_name
-from runner.results.records import Counts, Distribution, SequenceSummary, StreamSummary, TimeSplit, Trial
+from runner.results.metric import Metric
+from runner.results.metrics import METRICS, compute_share, model_metrics, percentile, percentile_name
+from runner.results.records import (
+    Counts,
+    Distribution,
+    SequenceSummary,
+    SeriesSummary,
+    StreamSummary,
+    TimeSplit,
+    Trial,
+)
+from runner.results.telemetry_metrics import gpu_metrics, series_metrics
 from tests.unit.results.sample_run import CASES, FACTS, WHOLE, failed, invalid, summary, trial
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 UNIT_ENDING = {"ms": "_ms", "us": "_us", "s": "_s", "1/s": "_per_s"}
 
 
-@pytest.mark.parametrize(
-    "metric", [*METRICS, *percentile(99.9), compute_share("m"), *model_metrics("m")], ids=lambda m: m.key
-)
+def gauge(mean: float) -> SeriesSummary:
+    return SeriesSummary("gauge", "", 10, mean=mean, min=mean / 2, max=2 * mean, first=mean / 2, last=mean)
+
+
+def counter(delta: float) -> SeriesSummary:
+    return SeriesSummary("counter", "", 10, delta=delta, per_s=delta / 10, whole=delta + 1)
+
+
+TELEMETRY = {
+    "host.cpu_busy_s": counter(20),
+    "host.client_cpu_s": counter(2),
+    "host.server_cpu_s": counter(16),
+    "host.cpu_steal_s": counter(1),
+    "host.cpu_total_s": counter(40),
+    "host.memory_used_bytes": gauge(2**30),
+    **{
+        f"gpu{index}.{name}": series
+        for index in (0, 1)
+        for name, series in {
+            "energy_j": counter(3000 + 1000 * index),
+            "power_w": gauge(300 + 100 * index),
+            "utilization": gauge(0.5 + 0.25 * index),
+            "memory_used_bytes": gauge(2**30),
+            "temperature_c": gauge(30 + index),
+            "sm_clock_mhz": gauge(1500),
+        }.items()
+    },
+}
+ALL = [
+    *METRICS,
+    *percentile(99.9),
+    compute_share("m"),
+    *model_metrics("m"),
+    *gpu_metrics(0),
+    *series_metrics("nv_x", "counter"),
+]
+
+
+@pytest.mark.parametrize("metric", ALL, ids=lambda m: m.key)
 def test_a_declaration_is_complete(metric: Metric) -> None:
     assert metric.formula
     ending = UNIT_ENDING.get(metric.unit)
@@ -43,6 +89,7 @@ def test_every_metric_of_a_full_trial_has_a_value() -> None:
             sequences=SequenceSummary(completed=8, failed=1, per_s=0.8, latency=times),
             stream=StreamSummary(responses=16, per_s=1.6, per_request=2.0, first=times, between=times, last=times),
         ),
+        telemetry=TELEMETRY,
     )
     assert [key for key in BY_KEY if value(key, full) is None] == []
 
@@ -65,6 +112,45 @@ def test_every_metric_of_a_full_trial_has_a_value() -> None:
 )
 def test_values(key: str, expected: object) -> None:
     assert value(key, invalid(CASES[2])) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("host_cpu_busy", 0.5),
+        ("host_cpu_foreign", pytest.approx(0.05)),
+        ("host_cpu_steal", 0.025),
+        ("host_memory_used_max_bytes", 2**31),
+        ("gpu_energy_j", 7000),
+        ("gpu_energy_per_inference_j", 7.0),  # 100 inferences/s for 10 s
+        ("gpu_energy_method", "counter"),
+        ("gpu_energy_error", pytest.approx(0.02)),
+        ("gpu_power_w", 700),
+        ("gpu_utilization", 0.625),
+        ("gpu_memory_used_max_bytes", 2**32),
+        ("gpu_temperature_max_c", 62),
+    ],
+)
+def test_values_of_telemetry(key: str, expected: object) -> None:
+    assert value(key, trial(CASES[0], telemetry=TELEMETRY)) == expected
+    assert value(key, trial(CASES[0])) is None
+
+
+def test_one_gpu_and_one_series_have_columns_of_their_own() -> None:
+    of = trial(CASES[0], telemetry={**TELEMETRY, "nv_x": counter(50), "nv_y": gauge(3)})
+    cells = {key: cell for index in (0, 1) for metric in gpu_metrics(index) for key, cell in metric.cells(of).items()}
+    assert (cells["gpu0_energy_j"], cells["gpu1_energy_j"], cells["gpu1_power_w"]) == (3000, 4000, 400)
+    assert (cells["gpu0_sm_clock_mhz"], cells["gpu0_jpeg_utilization"]) == (1500, None)
+    cells = {key: cell for m in series_metrics("nv_x", "counter") for key, cell in m.cells(of).items()}
+    assert cells == {"nv_x.delta": 50, "nv_x.per_s": 5}
+    cells = {key: cell for m in series_metrics("nv_y", "gauge") for key, cell in m.cells(of).items()}
+    assert cells == {"nv_y.mean": 3, "nv_y.max": 6}
+
+
+def test_where_one_gpu_has_no_counter_the_sum_is_of_power() -> None:
+    blind = {**TELEMETRY, "gpu1.energy_j": SeriesSummary("counter", "J", 10)}
+    of = trial(CASES[0], telemetry=blind)
+    assert [value(f"gpu_energy_{key}", of) for key in ("j", "method", "error")] == [7000, "power", None]
 
 
 def test_intervals_become_three_columns() -> None:
