@@ -228,7 +228,11 @@ def test_stages_of_an_ensemble(cli: Cli) -> None:
     assert done.returncode == 0, done.stderr
     stages = rows(cli.directory() / "stages.csv")
     assert [row["model"] for row in stages] == ["chain", "identity", "sleepy"]
-    assert "sleepy" in done.stdout
+    assert [row["instances"] for row in stages] == ["", "1", "1"]
+    assert "compute-bound: sleepy computes" in done.stdout
+    (point,) = rows(cli.directory() / "points.csv")
+    assert (point["diagnosis"], point["diagnosis_model"]) == ("compute", "sleepy")
+    assert abs(float(point["load_residual_share"])) <= 0.05
 
 
 REPEATED = (

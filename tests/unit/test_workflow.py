@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from runner.errors import RigError, ServiceError, UsageError
+from runner.errors import RigError, ScenarioError, ServiceError, UsageError
 from runner.load.native import NativeEngine
 from runner.report import console_table
 from runner.results.records import Trial
 from runner.runtimes.fake import FakeRuntime
 from runner.scenario.loading import LoadedScenario, load_scenario
 from runner.scenario.matrix import expand
-from runner.services.fake import FakeServer, Script
+from runner.services.fake import FakeServer, Script, identity_model
 from runner.services.kserve import connect
 from runner.workflow import (
     MAX_SERVER_DEATHS,
@@ -451,6 +451,27 @@ def test_a_mix_counts_the_items_of_each_request(loaded: Callable[..., LoadedScen
     assert per_request == pytest.approx(trial.server[0].inference_count / 400)
     assert 2 < per_request < 3.6
     assert trial.labels["payload_mix"] == "3 × batch 1; 1 × batch 8"
+
+
+def test_models_that_code_calls_are_loaded_and_read_when_they_are_named(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    models = f"repository.models={{identity: {{from: {MODEL}}}, helper: {{from: {MODEL}}}}}"
+    made, recorder = rooms(FakeServer({n: identity_model(n) for n in ("identity", "helper")})), Recorder()
+    scenario = loaded(models, "workload.bls_models=[helper]", "matrix.axes={load.concurrency: [1]}")
+    run_scenario(scenario, options, recorder, made)
+    assert isinstance(made.runtime, FakeRuntime)
+    assert made.runtime.started[0].load == ("helper", "identity")
+    [trial] = recorder.trials
+    assert [m.model for m in trial.bls] == ["helper"]
+    assert [facts.model for facts in trial.facts] == ["identity", "helper"]
+
+
+def test_an_unknown_model_that_code_calls_is_a_mistake(loaded: Callable[..., LoadedScenario]) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        loaded("workload.bls_models=[nobody]")
+    [mistake] = caught.value.diagnostics
+    assert (mistake.code, mistake.address) == ("E120", "workload.bls_models.0")
 
 
 def test_a_mix_raises_the_batch_that_the_model_must_take(loaded: Callable[..., LoadedScenario]) -> None:
