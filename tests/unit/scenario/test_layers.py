@@ -63,7 +63,8 @@ def test_explain_lists_every_layer_with_its_place(desk):
 def test_explain_of_defaults_maps_and_nothing(desk):
     loaded = desk.load(BASE, set_=["measure.window.min=1s"])
     assert [(each.layer, each.value) for each in loaded.explain("measure.drain")] == [("default", "10s")]
-    assert [each.value for each in loaded.explain("measure.window")] == [{"min": None, "max": None}, {"min": "1s"}]
+    unset = dict.fromkeys(("min", "max", "min_completions", "min_batches"))
+    assert [each.value for each in loaded.explain("measure.window")] == [unset, {"min": "1s"}]
     assert loaded.explain("workload.model")[0].place == "scenario.yaml:3:19"
     with pytest.raises(UsageError, match=r"unknown address 'measure\.drian'") as caught:
         loaded.explain("measure.drian")
