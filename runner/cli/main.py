@@ -25,6 +25,7 @@ VERBS = {
     "explain": "Show where a value comes from, layer by layer.",
     "schema": "Print the JSON Schema of scenario files.",
     "list": "List the built-in scenarios.",
+    "selftest": "Measure scripted servers with known answers: is this machine to be trusted?",
     "report": "Recompute the reports of a run directory.",
 }
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from runner.load.engine import Slice
-from runner.measure.drift import BATCHES, STILL, Drift, classify, find_drift
+from runner.measure.drift import Drift, find_drift, find_fall
 from runner.measure.extras import extra_histograms, sequence_summary, stream_summary, time_split
 from runner.measure.intervals import half_width, mean_latency, percentile, throughput
+from runner.measure.saturation import Backlog, find_backlog
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.stopping import precise
@@ -31,7 +30,7 @@ class Findings:
     edge_requests: int
     """Requests in flight at the edges of the window, the larger of the two."""
     offered_per_s: float
-    in_flight_change: Drift
+    backlog: Backlog
     longest_stall_s: float
     histograms: dict[str, Histogram]
 
@@ -46,8 +45,12 @@ def summarise(
     steady: bool = True,
     stop_reason: str = "",
     is_open: bool = False,
+    floor_ns: int | None = None,
 ) -> Findings:
     """Every number of the window; `steady` is the warm-up's verdict, drift is added here.
+
+    `floor_ns` is the end of the shortest warm-up: a closed loop that became slower after it drifted, whether or not
+    the faster part was cut away. (An open loop starts with an empty queue and always becomes slower.)
 
     Raises:
         ValueError: nothing completed in the window.
@@ -60,9 +63,11 @@ def summarise(
     mean = mean_latency(series, settings.confidence)
     latency = histograms["latency"]
     percentiles = tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentiles)
-    drift = find_drift(series)
+    drift = find_drift(series) if is_open else _drift(slices, series, window, floor_ns)
     failures = int(series.failed.sum())
     cpu_s = float(series.cpu_ns.sum()) / 1e9
+    # Latency counts from the intended send; in flight is a request from its actual one.
+    stay_ns = histograms["service"].mean_ns if is_open else series.mean_ns
     in_flight_mean = float(series.in_flight_ns.sum()) / 1e9 / series.seconds
     summary = Summary(
         warmup_s=window.start_ns / 1e9,
@@ -75,7 +80,7 @@ def summarise(
         latency_max_ms=float(series.latency_max_ns.max()) / 1e6,
         percentiles=percentiles,
         in_flight_mean=in_flight_mean,
-        littles_law_error=littles_law_error(in_flight_mean, rate.estimate.value, series.mean_ns / 1e9),
+        littles_law_error=littles_law_error(in_flight_mean, rate.estimate.value, stay_ns / 1e9),
         send_lag_p99_ms=histograms["send_lag"].quantile(0.99) / 1e6 if histograms["send_lag"].count else 0.0,
         client_cpu_us_per_request=1e6 * cpu_s / (series.completions + failures),
         client_cpu_fraction=cpu_s / window.seconds / max(workers, 1),
@@ -94,10 +99,19 @@ def summarise(
         targets=tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentile_precision),
         edge_requests=max(series.in_flight_before, int(series.in_flight[-1])),
         offered_per_s=float(series.sent.sum()) / window.seconds,
-        in_flight_change=_in_flight_change(series),
+        backlog=find_backlog(series),
         longest_stall_s=float(series.stall_max_ns.max()) / 1e9,
         histograms=histograms,
     )
+
+
+def _drift(slices: Sequence[Slice], series: Series, window: Window, floor_ns: int | None) -> Drift:
+    """That of the window; else a fall since the shortest warm-up."""
+    drift = find_drift(series)
+    if drift.found or floor_ns is None or floor_ns >= window.start_ns:
+        return drift
+    fall = find_fall(Series.of(slices).within(Window(floor_ns, window.end_ns)))
+    return replace(fall, what=f"{fall.what} (from {floor_ns / 1e9:.3g} s on)") if fall.found else fall
 
 
 def _offered_per_s(series: Series, window: Window) -> float:
@@ -127,16 +141,6 @@ def _scaled(estimate: Estimate, factor: int) -> Estimate:
     low = None if estimate.low is None else estimate.low * factor
     high = None if estimate.high is None else estimate.high * factor
     return Estimate(estimate.value * factor, low, high)
-
-
-def _in_flight_change(series: Series) -> Drift:
-    """How the number in flight moved; in an open loop a rise means that the server falls behind."""
-    count = min(BATCHES, len(series))
-    if count < BATCHES:
-        return STILL
-    parts = series.parts(count)
-    width = series.totals(series.end_ns - series.start_ns, parts, count)
-    return classify(series.totals(series.in_flight_ns, parts, count) / np.maximum(width, 1), "in flight")
 
 
 def unmet(findings: Findings, settings: MeasureSettings) -> list[tuple[str, float, float]]:

@@ -164,6 +164,7 @@ def _judged(
         steady=watch.warmup.steady,
         stop_reason=watch.reason,
         is_open=is_open(load),
+        floor_ns=watch.warmup.floor_ns,
     )
     evidence = Evidence(
         findings=findings,
