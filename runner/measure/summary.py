@@ -99,7 +99,7 @@ def summarise(
         targets=tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentile_precision),
         edge_requests=max(series.in_flight_before, int(series.in_flight[-1])),
         offered_per_s=float(series.sent.sum()) / window.seconds,
-        backlog=find_backlog(series),
+        backlog=find_backlog(_since(floor_ns, slices, series, window)),
         longest_stall_s=float(series.stall_max_ns.max()) / 1e9,
         histograms=histograms,
     )
@@ -108,10 +108,18 @@ def summarise(
 def _drift(slices: Sequence[Slice], series: Series, window: Window, floor_ns: int | None) -> Drift:
     """That of the window; else a fall since the shortest warm-up."""
     drift = find_drift(series)
-    if drift.found or floor_ns is None or floor_ns >= window.start_ns:
+    whole = _since(floor_ns, slices, series, window)
+    if drift.found or whole is series:
         return drift
-    fall = find_fall(Series.of(slices).within(Window(floor_ns, window.end_ns)))
+    fall = find_fall(whole)
     return replace(fall, what=f"{fall.what} (from {floor_ns / 1e9:.3g} s on)") if fall.found else fall
+
+
+def _since(floor_ns: int | None, slices: Sequence[Slice], series: Series, window: Window) -> Series:
+    """The window with what MSER-5 cut away before it: a queue that grows looks like a long warm-up."""
+    if floor_ns is None or floor_ns >= window.start_ns:
+        return series
+    return Series.of(slices).within(Window(floor_ns, window.end_ns))
 
 
 def _offered_per_s(series: Series, window: Window) -> float:
