@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli.console import print_json
 from runner.cli.options import ScenarioCommand, ScenarioOptions, scenario_options
+
+if TYPE_CHECKING:
+    from runner.workflow import Plan
+
+SHOWN = 8
+"""Points of a block that are shown; `--json` has all."""
 
 
 @click.command("plan", cls=ScenarioCommand)
@@ -31,8 +39,25 @@ def show_plan(options: ScenarioOptions, as_json: bool) -> None:
         click.echo(f"  setup  {report.name:<16} {report.action:<12} {report.reason}")
     for case in plan.cases:
         click.echo(f"  point  {case.id:<28} {_parameters(case.parameters)}{_skipped(case.skipped)}")
+    for line in _order(plan):
+        click.echo(f"  order  {line}")
+    measured = f"{_count(len(plan.measurements), 'measurement')} on {_count(plan.server_starts, 'server')}"
     minutes, free = plan.longest_s / 60, plan.free_bytes / 2**30
-    click.echo(f"{plan.points} points, at most about {minutes:.0f} min of load; {free:.0f} GiB free")
+    click.echo(f"{plan.points} points, {measured}: at most about {minutes:.0f} min of load; {free:.0f} GiB free")
+
+
+def _order(plan: Plan) -> Iterator[str]:
+    """The measurements as they would follow each other, a line for each block; anchors in brackets."""
+    if len(plan.measurements) < 2:
+        return
+    for block, group in groupby(plan.measurements, key=lambda each: each.block):
+        names = [f"[{each.case.id}]" if each.anchor else each.case.id for each in group]
+        more = f" … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield f"block {block}: {' '.join(names[:SHOWN])}{more}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _parameters(parameters: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ class PlainObserver:
 
     def on_trial(self, trial: Trial) -> None:
         self._eta.finish(trial.elapsed_s)
-        note(f"point {trial.case_id}: {outcome(trial)}{self._eta.remaining()}")
+        note(f"point {named(trial)}: {outcome(trial)}{self._eta.remaining()}")
 
     def _due(self) -> bool:
         now = time.monotonic()
@@ -139,7 +139,7 @@ class LiveObserver:
 
     def on_trial(self, trial: Trial) -> None:
         self._eta.finish(trial.elapsed_s)
-        self._say(f"{trial.case_id}: {outcome(trial)}")
+        self._say(f"{named(trial)}: {outcome(trial)}")
         if self._run is not None:
             self._bars.update(self._run, advance=1, detail=self._eta.remaining().strip(" ·"))
 
@@ -178,6 +178,13 @@ def describe(progress: TrialProgress) -> str:
         f"{progress.phase} {progress.elapsed_s:.0f} s, {progress.inferences_per_s:.4g} inferences/s, "
         f"p50 {progress.p50_ms:.4g} ms, {progress.failed} failed"
     )
+
+
+def named(trial: Trial) -> str:
+    """The point, and which of its measurements this was."""
+    if trial.anchor:
+        return f"{trial.case_id} as anchor"
+    return f"{trial.case_id} repeat {trial.repeat}" if trial.repeat else trial.case_id
 
 
 def outcome(trial: Trial) -> str:

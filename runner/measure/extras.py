@@ -10,8 +10,9 @@ from runner.load.engine import Slice
 from runner.load.plan import Argmax, Exact, Sequences, Tolerance, Validate
 from runner.measure.loads import is_open, most_in_flight
 from runner.measure.series import Window
+from runner.results.distributions import distribution
 from runner.results.histogram import Histogram
-from runner.results.records import Distribution, SequenceSummary, StreamSummary, TimeSplit
+from runner.results.records import SequenceSummary, StreamSummary, TimeSplit
 from runner.scenario.schema import Load, Workload
 from runner.scenario.schema import Validate as ValidateSettings
 from runner.services.base import Service
@@ -102,7 +103,7 @@ def sequence_summary(
         completed=completed,
         failed=failed,
         per_s=completed / window.seconds,
-        latency=_distribution(histograms.get("sequence_latency")),
+        latency=distribution(histograms.get("sequence_latency")),
     )
 
 
@@ -116,14 +117,7 @@ def stream_summary(slices: Sequence[Slice], window: Window, histograms: dict[str
         responses=responses,
         per_s=responses / window.seconds,
         per_request=counts.mean_ns,
-        first=_distribution(histograms.get("first_response")),
-        between=_distribution(histograms.get("inter_response")),
-        last=_distribution(histograms.get("last_response")),
+        first=distribution(histograms.get("first_response")),
+        between=distribution(histograms.get("inter_response")),
+        last=distribution(histograms.get("last_response")),
     )
-
-
-def _distribution(histogram: Histogram | None) -> Distribution | None:
-    if histogram is None or not histogram.count:
-        return None
-    p50, p90, p95, p99 = (histogram.quantile(q) / 1e6 for q in (0.5, 0.9, 0.95, 0.99))
-    return Distribution(histogram.count, histogram.mean_ns / 1e6, p50, p90, p95, p99, histogram.max_ns / 1e6)

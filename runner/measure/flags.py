@@ -33,14 +33,14 @@ RULES: dict[str, Rule] = {
         Rule(
             "unsteady",
             "informs",
-            "the MSER-5 cut wants to drop more than it may",
-            "no steady state was found in {warmup:.3g} s of warm-up and {window:.3g} s of measurement; "
-            "raise measure.window.max",
+            "the MSER-5 cut wants to drop more than it may; or no three windows are alike (`stability: windows`)",
+            "{what}; {remedy}",
         ),
         Rule(
             "trend",
             "informs",
-            "the slope of throughput or mean latency over 20 batches has p < 0.01 and exceeds the limit",
+            "the slope of throughput or mean latency over 20 batches has p < 0.01 and exceeds the limit; or the anchor "
+            "point changed by more than 2 % and its intervals around this point",
             "{what} moved by {value:+.1%} over the window (at most {limit:.0%} counts as level): look for clocks, "
             "temperature or other load, and raise measure.warmup.min_time or measure.window.max",
         ),
@@ -54,7 +54,7 @@ RULES: dict[str, Rule] = {
         Rule(
             "precision_unmet",
             "informs",
-            "a half-width that was asked for is not reached when the window ends",
+            "a half-width that was asked for is not reached when the window ends, or between the repeats",
             "{what} is known to ±{value:.2%} where {limit:.2%} was asked for; raise measure.window.max, or ask for "
             "less with measure.precision",
         ),
@@ -81,7 +81,7 @@ RULES: dict[str, Rule] = {
         Rule(
             "aborted",
             "invalidates",
-            "the trial was stopped before its rule said so",
+            "the trial was stopped before its rule said so; or repeats are missing (informs while half are left)",
             "stopped early, {why}: what is shown is no full measurement; mend the cause and measure again",
         ),
         Rule(

@@ -17,7 +17,21 @@ import numpy as np
 
 from runner.measure.series import Floats, Ints, Series
 from runner.results.histogram import Histogram, bucket_index
-from runner.results.records import Estimate, Percentile
+from runner.results.records import Estimate, Percentile, half_width
+from runner.results.student import student_t
+
+__all__ = [
+    "BatchMeans",
+    "batch_count",
+    "binomial_quantile",
+    "half_width",
+    "lag1_correlation",
+    "mean_latency",
+    "order_statistics",
+    "percentile",
+    "student_t",
+    "throughput",
+]
 
 MIN_BATCHES = 10
 MAX_BATCHES = 30
@@ -39,13 +53,6 @@ class BatchMeans:
     def reliable(self) -> bool:
         """There were enough batches, and they were as good as independent."""
         return self.batches >= MIN_BATCHES and self.lag1 <= MAX_LAG1
-
-
-def half_width(estimate: Estimate) -> float:
-    """Relative half-width, the wider side; infinite where a bound is missing."""
-    if estimate.low is None or estimate.high is None or not estimate.value:
-        return math.inf
-    return max(estimate.high - estimate.value, estimate.value - estimate.low) / abs(estimate.value)
 
 
 def throughput(series: Series, window_s: float, confidence: float, work: Ints | None = None) -> BatchMeans:
@@ -171,13 +178,6 @@ def _inefficiency(series: Series, q: float, value_bucket: int) -> float:
     # Batches of equal time hold unequal numbers: the linearised ratio is the share of a batch of mean size.
     deviation = above - share * sizes
     return max(1.0, float(deviation @ deviation) / (count - 1) / (float(sizes.mean()) * q * (1 - q)))
-
-
-def student_t(confidence: float, degrees: int) -> float:
-    """Two-sided quantile of Student's t."""
-    from scipy import special
-
-    return float(special.stdtrit(degrees, 1 - (1 - confidence) / 2))
 
 
 def binomial_quantile(probability: float, n: int, q: float) -> int:

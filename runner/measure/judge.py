@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from runner.measure.flags import RULES, Consequence, make_flag
 from runner.measure.intervals import MAX_LAG1
 from runner.measure.settings import MeasureSettings
+from runner.measure.stopping import Spread
 from runner.measure.summary import Findings, unmet
 from runner.results.records import Counts, Flag, ModelStatistics, TrialState
 
@@ -35,7 +36,11 @@ class Evidence:
     items: int | None = None
     """Inferences of all successes, where requests hold different numbers of them."""
     steady: bool = True
-    """The warm-up rule's verdict."""
+    """The verdict of the rule that looks for a steady state."""
+    wanted_warmup: float | None = None
+    """Share of the trial that MSER-5 would drop."""
+    apart: Spread | None = None
+    """What differs most between windows that should be alike."""
     warmup_per_slot: float = math.inf
     aborted: str | None = None
     """Why the trial stopped early, or None."""
@@ -69,13 +74,29 @@ def state_of(flags: Sequence[Flag]) -> TrialState:
 
 
 def _steadiness(e: Evidence) -> Iterator[Flag]:
-    summary, drift = e.findings.summary, e.findings.drift
+    drift = e.findings.drift
     if not e.steady:
-        yield make_flag("unsteady", None, None, warmup=summary.warmup_s, window=summary.window_s)
+        yield _unsteady(e)
     if drift.found and e.stationary:
         yield make_flag(drift.shape, drift.change, DRIFT_LIMIT, what=drift.what)
     if e.warmup_per_slot < 1:
         yield make_flag("cold", e.warmup_per_slot, 1.0)
+
+
+def _unsteady(e: Evidence) -> Flag:
+    rule, summary = e.settings.windows, e.findings.summary
+    if rule is not None:
+        what = f"no three windows in a row lie within {rule.within:.0%} of each other"
+        if e.apart is not None and math.isfinite(e.apart.share):
+            what += f": {e.apart.what} differs by {e.apart.share:.1%} in the last three"
+        share = e.apart.share if e.apart else None
+        return make_flag("unsteady", share, rule.within, what=what, remedy="raise measure.stability.trials or interval")
+    what = (
+        f"no steady state was found in {summary.warmup_s:.3g} s of warm-up and {summary.window_s:.3g} s of measurement"
+    )
+    return make_flag(
+        "unsteady", e.wanted_warmup, e.settings.warmup_max_fraction, what=what, remedy="raise measure.window.max"
+    )
 
 
 def _precision(e: Evidence) -> Iterator[Flag]:

@@ -114,7 +114,14 @@ def settings_for(settings: MeasureSettings, load: Load) -> MeasureSettings:
     """Settings as this load needs them: one that ends by itself has no warm-up and no stop rule."""
     if not ends_by_itself(load):
         return settings
-    return replace(settings, whole=True, warmup_min_s=0.0, warmup_min_requests_per_slot=0, warmup_max_fraction=0.0)
+    return replace(
+        settings,
+        whole=True,
+        windows=None,
+        warmup_min_s=0.0,
+        warmup_min_requests_per_slot=0,
+        warmup_max_fraction=0.0,
+    )
 
 
 def schedule_facts(load: Load) -> dict[str, str]:

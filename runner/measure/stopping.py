@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runner.measure.drift import SUSPICION, find_fall, may_still_move
-from runner.measure.intervals import BatchMeans, half_width, mean_latency, percentile, throughput
+from runner.measure.intervals import BatchMeans, batch_count, half_width, mean_latency, percentile, throughput
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.warmup import Warmup, find_warmup, floor
 
 StopReason = Literal[
     "precision reached",
+    "three windows alike",
+    "windows never alike",
     "time cap",
     "all requests answered",
     "too many errors",
@@ -26,6 +28,14 @@ MIN_COMPLETIONS = 40
 
 
 @dataclass(frozen=True)
+class Spread:
+    """What differs most between windows; `share` is largest / smallest - 1, infinite when one is 0."""
+
+    what: str
+    share: float
+
+
+@dataclass(frozen=True)
 class Decision:
     """Stop or go on; `next_look_ns` is when it makes sense to ask again."""
 
@@ -34,10 +44,14 @@ class Decision:
     next_look_ns: int
     window: Window
     warmup: Warmup
+    apart: Spread | None = None
+    """Why windows that should be alike are not."""
 
 
 def first_look_ns(settings: MeasureSettings) -> int:
     """No earlier than this is there anything to decide."""
+    if settings.windows is not None:
+        return int(settings.warmup_min_s * 1e9)
     return int((settings.warmup_min_s + min(settings.window_min_s, settings.window_max_s)) * 1e9)
 
 
@@ -67,7 +81,7 @@ def decide(series: Series, settings: MeasureSettings, slots: int) -> Decision:
 
 def _fell(series: Series, warmup: Warmup, window: Window) -> bool:
     """What MSER-5 cut away seems to have been faster than the rest, so it was no warm-up: a longer window will tell."""
-    if warmup.end_ns <= warmup.floor_ns:
+    if warmup.floor_ns is None or warmup.end_ns <= warmup.floor_ns:
         return False
     return find_fall(series.within(Window(warmup.floor_ns, window.end_ns)), SUSPICION).found
 
@@ -81,7 +95,9 @@ def _doubled(start_ns: int, step_ns: int, now_ns: int) -> int:
 
 def good_enough(window_series: Series, window: Window, settings: MeasureSettings) -> bool:
     """Every half-width that was asked for is reached at the stop rule's confidence, and nothing seems to drift."""
-    if window_series.completions < MIN_COMPLETIONS:
+    if window_series.completions < max(MIN_COMPLETIONS, settings.fewest_completions):
+        return False
+    if batch_count(window_series) < settings.window_min_batches:
         return False
     if not precise(window_series, window, settings, settings.stop_confidence):
         return False

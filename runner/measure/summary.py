@@ -13,6 +13,7 @@ from runner.measure.saturation import Backlog, find_backlog
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.stopping import precise
+from runner.measure.waves import first_wave
 from runner.results.histogram import Histogram
 from runner.results.records import Estimate, Percentile, Summary
 
@@ -46,8 +47,10 @@ def summarise(
     stop_reason: str = "",
     is_open: bool = False,
     floor_ns: int | None = None,
+    slots: int | None = None,
 ) -> Findings:
-    """Every number of the window; `steady` is the warm-up's verdict, drift is added here.
+    """Every number of the window; `steady` is the warm-up's verdict, drift is added here; `slots` are the
+    requests in flight of a closed loop.
 
     `floor_ns` is the end of the shortest warm-up: a closed loop that became slower after it drifted, whether or not
     the faster part was cut away. (An open loop starts with an empty queue and always becomes slower.)
@@ -91,6 +94,7 @@ def summarise(
         sequences=sequence_summary(slices, window, histograms),
         stream=stream_summary(slices, window, histograms),
         offered_per_s=_offered_per_s(series, window) if is_open else None,
+        first_wave=first_wave(series, slots) if settings.requests is not None and slots is not None else None,
     )
     return Findings(
         summary=summary,
@@ -112,7 +116,7 @@ def _drift(slices: Sequence[Slice], series: Series, window: Window, floor_ns: in
     if drift.found or whole is series:
         return drift
     fall = find_fall(whole)
-    return replace(fall, what=f"{fall.what} (from {floor_ns / 1e9:.3g} s on)") if fall.found else fall
+    return replace(fall, what=f"{fall.what} (from {whole.start_ns[0] / 1e9:.3g} s on)") if fall.found else fall
 
 
 def _since(floor_ns: int | None, slices: Sequence[Slice], series: Series, window: Window) -> Series:

@@ -16,6 +16,7 @@ from typing import Any
 from runner.errors import LoadError, RunnerError, ServiceError, UsageError
 from runner.load.engine import Engine, LoadResult, Slice
 from runner.load.plan import Drawing, LoadPlan
+from runner.measure import windows
 from runner.measure.extras import plan_extras
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.loads import (
@@ -165,6 +166,7 @@ def _judged(
         stop_reason=watch.reason,
         is_open=is_open(load),
         floor_ns=watch.warmup.floor_ns,
+        slots=None if is_open(load) else slots_of(load),
     )
     evidence = Evidence(
         findings=findings,
@@ -172,6 +174,8 @@ def _judged(
         settings=settings,
         batch=recorded.batch,
         steady=watch.warmup.steady,
+        wanted_warmup=watch.warmup.wanted,
+        apart=watch.apart,
         warmup_per_slot=watch.warmup.requests_per_slot,
         aborted=watch.aborted,
         server=recorded.server,
@@ -206,10 +210,16 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
         seed=seed_of(case.scenario.load, settings),
         max_requests=settings.requests,
         max_duration_ns=int(deadline_s * 1e9),
-        slice_ns=FIXED_COUNT_SLICE_NS if settings.measures_all else LoadPlan.slice_ns,
+        slice_ns=_slice_ns(settings),
         request_timeout_ns=int(case.scenario.workload.timeout * 1e9),
         drain_timeout_ns=int(settings.drain_s * 1e9),
     )
+
+
+def _slice_ns(settings: MeasureSettings) -> int:
+    if settings.measures_all:
+        return FIXED_COUNT_SLICE_NS
+    return LoadPlan.slice_ns if settings.windows is None else windows.slice_ns(settings.windows)
 
 
 def counts_of(result: LoadResult) -> Counts:

@@ -12,8 +12,9 @@ from runner.load.engine import LoadResult, Slice
 from runner.load.history import History
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
-from runner.measure.stopping import StopReason, decide, first_look_ns, too_many_errors
+from runner.measure.stopping import Spread, StopReason, decide, first_look_ns, too_many_errors
 from runner.measure.warmup import Warmup, find_warmup
+from runner.measure.windows import decide_by_windows
 from runner.results.histogram import Histogram
 
 CHECK_EVERY_NS = 1_000_000_000
@@ -67,6 +68,9 @@ class Watch:
         self.death: ServiceError | None = None
         """What the server check said when it found the server gone."""
         self.warmup = Warmup(0, True, 0.0)
+        self.apart: Spread | None = None
+        """Why windows that should be alike are not."""
+        self._decide = decide if settings.windows is None else decide_by_windows
         self._window: Window | None = None
         self._next_look_ns = first_look_ns(settings)
         self._next_check_ns = CHECK_EVERY_NS
@@ -147,10 +151,10 @@ class Watch:
             return True
         if self.settings.measures_all or now_ns < self._next_look_ns:
             return False
-        decision = decide(Series.of(self.history.slices), self.settings, self.slots)
+        decision = self._decide(Series.of(self.history.slices), self.settings, self.slots)
         self.warmup, self._next_look_ns = decision.warmup, decision.next_look_ns
         if decision.stop and decision.reason is not None:
-            self.reason, self._window = decision.reason, decision.window
+            self.reason, self._window, self.apart = decision.reason, decision.window, decision.apart
         return decision.stop
 
     def _show(self, now_ns: int) -> None:

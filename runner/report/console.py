@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runner.report.beside import explained
 from runner.report.combined import percentile_ms
 from runner.report.points import addresses, composing_models
 from runner.results.metrics import find_percentile, percentile_name
@@ -250,9 +251,10 @@ def _title(run: Run) -> str:
     manifest = run.manifest
     target = f", target {manifest.target}" if manifest.target else ""
     states = Counter(point.state for point in run.points())
-    count = len(run.cases)
+    count, repeats = len(run.cases), max((case.repeats for case in run.cases), default=1)
     summary = f" ({', '.join(f'{number} {state}' for state, number in states.items())})" if states else ""
-    return f"{manifest.scenario.name}{target}: {count} point{'' if count == 1 else 's'}{summary}"
+    times = f" × {repeats}" if repeats > 1 else ""
+    return f"{manifest.scenario.name}{target}: {count} point{'' if count == 1 else 's'}{times}{summary}"
 
 
 def _closing(run: Run, shares: bool) -> Iterable[str]:
@@ -261,6 +263,9 @@ def _closing(run: Run, shares: bool) -> Iterable[str]:
         yield "≥  too few independent requests for an upper bound: the percentile is at least this"
     if any(estimate.low is None for estimate in bounds):
         yield "~  too few independent requests for any bound"
+    yield from _repeated(run)
+    yield from _anchored(run)
+    yield from explained(run)
     if shares:
         yield "%  share of the server's compute time, queues not counted"
     if labels := _common_labels(run):
@@ -270,6 +275,34 @@ def _closing(run: Run, shares: bool) -> Iterable[str]:
             yield f"resumed {event.utc} in a changed environment: {'; '.join(event.environment_changes)}"
     if run.torn:
         yield f"journal: {run.torn}"
+
+
+def _repeated(run: Run) -> Iterable[str]:
+    """How a row of several measurements is to be read, and which part of its spread is between starts."""
+    spreads = list(run.spreads.values())
+    if not spreads:
+        return
+    times = sorted({spread.used for spread in spreads})
+    counted = f"{times[0]}" if len(times) == 1 else f"{times[0]} to {times[-1]}"
+    yield f"medians of {counted} repeats, ± by Student's t between them; percentiles of all their latencies together"
+    between = [spread.between for spread in spreads if spread.between is not None]
+    within = [spread.within for spread in spreads if spread.within is not None]
+    if between and within:
+        yield f"throughput varies by {max(between):.1%} between repeats and {max(within):.1%} within one, at most"
+
+
+def _anchored(run: Run) -> Iterable[str]:
+    if not run.anchors:
+        return
+    name, count = run.anchors[0].case_id, len(run.anchors)
+    if not run.anchor_steps:
+        yield f"anchor {name}: {count} measurements, too few usable ones to tell whether the rig drifts"
+        return
+    largest = max(run.anchor_steps, key=lambda step: abs(step.change))
+    drifted = sum(step.drifted for step in run.anchor_steps)
+    verdict = f"the rig drifted {drifted} times, see the points flagged trend" if drifted else "the rig is level"
+    change = f"largest change {largest.change:+.1%} ±{largest.uncertainty:.1%}"
+    yield f"anchor {name}: {count} measurements, {change}: {verdict}"
 
 
 def _common_labels(run: Run) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from runner.report.beside import gap, pairs
 from runner.report.stages import stage_rows
 from runner.report.tabular import csv_bytes, json_bytes
 from runner.results.codec import encode
@@ -24,6 +25,7 @@ from runner.results.metrics import (
     compute_share,
     percentile,
 )
+from runner.results.records import Trial
 from runner.results.run import Point, Run
 from runner.units import parse_rate
 
@@ -80,6 +82,24 @@ EXPLANATION: tuple[Column, ...] = (
 )
 """After the metrics."""
 
+REPEATS: tuple[Column, ...] = (
+    Column("repeats", "", "repeats with a number, of those planned", lambda p: p.spread.measured if p.spread else None),
+    Column("repeats_used", "", "repeats that the row comes from", lambda p: p.spread.used if p.spread else None),
+    Column(
+        "repeats_between",
+        "ratio",
+        "standard deviation of the repeats' requests_per_s / their mean",
+        lambda p: p.spread.between if p.spread else None,
+    ),
+    Column(
+        "repeats_within",
+        "ratio",
+        "standard error of requests_per_s inside a repeat (root mean square) / the same mean",
+        lambda p: p.spread.within if p.spread else None,
+    ),
+)
+"""After the parameters, in runs that repeat points."""
+
 
 def points_csv(run: Run) -> bytes:
     """One line per point: what it is, what was measured with which interval, what the checks say."""
@@ -87,6 +107,7 @@ def points_csv(run: Run) -> bytes:
     columns = [
         *(column.key for column in IDENTITY),
         *addresses(run),
+        *(column.key for column in repeat_columns(run)),
         *(name for metric in metrics for name in metric.columns),
         *(column.key for column in EXPLANATION),
     ]
@@ -106,8 +127,15 @@ def points_json(run: Run) -> bytes:
                 for metric in metrics
             },
             "points": [_json_point(point, metrics) for point in run.points()],
+            **_json_anchors(run, metrics),
+            **_json_gaps(run),
         }
     )
+
+
+def repeat_columns(run: Run) -> tuple[Column, ...]:
+    """What the spread of repeats adds to a row, where some point is repeated."""
+    return REPEATS if any(case.repeats > 1 for case in run.cases) else ()
 
 
 def point_metrics(run: Run) -> tuple[Metric, ...]:
@@ -153,7 +181,7 @@ def _unique(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _cells(point: Point, metrics: Iterable[Metric], explanation: Iterable[Column]) -> dict[str, Cell]:
-    cells: dict[str, Cell] = {column.key: column.cell(point) for column in IDENTITY}
+    cells: dict[str, Cell] = {column.key: column.cell(point) for column in (*IDENTITY, *REPEATS)}
     for metric in metrics:
         cells |= metric.cells(point.trial)
     return cells | {column.key: column.cell(point) for column in explanation}
@@ -162,6 +190,10 @@ def _cells(point: Point, metrics: Iterable[Metric], explanation: Iterable[Column
 def _json_point(point: Point, metrics: Iterable[Metric]) -> dict[str, Any]:
     trial = point.trial
     cells: dict[str, Any] = _cells(point, metrics, EXPLANATION[:2])
+    if point.spread is None:
+        cells = {key: cell for key, cell in cells.items() if key not in _REPEAT_KEYS}
+    else:
+        cells["each_repeat"] = [json_trial(each, metrics) for each in point.repeats]
     return {
         **cells,
         "load": encode(point.case.load),
@@ -171,6 +203,49 @@ def _json_point(point: Point, metrics: Iterable[Metric]) -> dict[str, Any]:
         "flags": [asdict(flag) for flag in trial.flags] if trial else [],
         "labels": dict(trial.labels) if trial else {},
         "stages": stage_rows(point),
+    }
+
+
+def _json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
+    """The anchor's measurements and how the rig changed between them, where there is an anchor."""
+    if not run.anchors:
+        return {}
+    steps = [
+        {"change": step.change, "uncertainty": step.uncertainty, "drifted": step.drifted} for step in run.anchor_steps
+    ]
+    return {
+        "anchor": {
+            "case_id": run.anchors[0].case_id,
+            "steps": steps,
+            "trials": [json_trial(trial, metrics) for trial in run.anchors],
+        }
+    }
+
+
+def _json_gaps(run: Run) -> dict[str, Any]:
+    """Why the profile `reference` gives other numbers than the same points in steady state, where there are both."""
+    found = [
+        {"case_id": pair.cold.case.case_id, "steady": pair.steady.case.case_id, **asdict(gap(pair))}
+        for pair in pairs(run)
+    ]
+    return {"reference": found} if found else {}
+
+
+_REPEAT_KEYS = {column.key for column in REPEATS}
+
+
+def json_trial(trial: Trial, metrics: Iterable[Metric]) -> dict[str, Any]:
+    """One measurement that a row comes from."""
+    cells = {name: cell for metric in metrics for name, cell in metric.cells(trial).items()}
+    return {
+        "repeat": trial.repeat,
+        "block": trial.block,
+        "state": trial.state,
+        "reason": trial.failure,
+        "started_utc": trial.started_utc,
+        "elapsed_s": trial.elapsed_s,
+        **cells,
+        "flags": [asdict(flag) for flag in trial.flags],
     }
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from runner.report.combined import COLUMNS
-from runner.report.points import EXPLANATION, IDENTITY
+from runner.report.points import EXPLANATION, IDENTITY, REPEATS
+from runner.report.repeats import POSITION
 from runner.report.stages import STAGE_COLUMNS
 from runner.results.metrics import (
     CLIENT,
@@ -33,6 +34,7 @@ def reference() -> dict[str, str]:
     """Name of a block in the document -> its Markdown table."""
     return {
         "points": _table(("column", "unit", "meaning or formula"), _points_rows()),
+        "repeats": _table(("column", "unit", "meaning"), ((f"`{c.key}`", c.unit, c.meaning) for c in POSITION)),
         "stages": _table(("column", "unit", "meaning or formula"), _stages_rows()),
         "combined": _table(("column", "from"), ((f"`{name or '(none)'}`", text) for name, text in COLUMNS.items())),
     }
@@ -49,6 +51,7 @@ def filled(document: str) -> str:
 def _points_rows() -> Iterable[Row]:
     yield from ((f"`{c.key}`", c.unit, c.meaning) for c in IDENTITY)
     yield "*address*", "", "one column per address of the matrix, for example `workload.batch`, with its value"
+    yield from ((f"`{c.key}`", c.unit, c.meaning + "; only in runs that repeat points") for c in REPEATS)
     for metric in (
         *COUNTS,
         *WINDOW,

@@ -9,6 +9,7 @@ from pathlib import Path
 from runner.report.combined import combined_csv
 from runner.report.histograms import SUFFIX, histogram_log
 from runner.report.points import points_csv, points_json
+from runner.report.repeats import has_repeats, repeats_csv
 from runner.report.stages import stages_csv
 from runner.results.directory import RunDirectory, refresh_artefacts
 from runner.results.files import make_folder, write_atomic
@@ -39,5 +40,7 @@ def _tables(run: Run, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         yield "points.csv", points_csv(run)
         yield "stages.csv", stages_csv(run)
         yield "combined.csv", combined_csv(run)
+        if has_repeats(run):
+            yield "repeats.csv", repeats_csv(run)
     if "json" in formats:
         yield "points.json", points_json(run)

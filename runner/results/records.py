@@ -5,6 +5,7 @@ Latencies are milliseconds and rates per second, with the unit in the name. Abse
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,13 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
+
+
+def half_width(estimate: Estimate) -> float:
+    """Relative half-width, the wider side; infinite where a bound is missing."""
+    if estimate.low is None or estimate.high is None or not estimate.value:
+        return math.inf
+    return max(estimate.high - estimate.value, estimate.value - estimate.low) / abs(estimate.value)
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,17 @@ class StreamSummary:
 
 
 @dataclass(frozen=True)
+class FirstWave:
+    """Of a fixed number of requests: the first answer of each client, which finds everything cold, and the others."""
+
+    requests: int
+    mean_ms: float
+    rest: int
+    """Answers that came later."""
+    rest_mean_ms: float | None
+
+
+@dataclass(frozen=True)
 class Summary:
     """The measured window in numbers; throughput counts completions in the half-open window [start, end)."""
 
@@ -143,6 +162,7 @@ class Summary:
     stream: StreamSummary | None = None
     offered_per_s: float | None = None
     """Open loop: requests that were due in the window, per second, those that were dropped included."""
+    first_wave: FirstWave | None = None
 
 
 @dataclass(frozen=True)

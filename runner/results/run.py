@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from runner.errors import RigError
+from runner.results.anchors import AnchorStep, anchor_steps, flag_drift
 from runner.results.codec import CodecError, decode
 from runner.results.journal import SCHEMA, Entry, read_journal
 from runner.results.manifest import Manifest, check_schema, read_manifest
 from runner.results.records import Trial
+from runner.results.repeats import Spread, pooled
 
 if TYPE_CHECKING:
     from runner.scenario.case import Case
@@ -35,6 +37,12 @@ class PlannedCase:
     protocol: str
     batch: int
     load: dict[str, Any]
+    repeats: int = 1
+    """How often it is measured."""
+    confidence: float = 0.95
+    """Of the interval between repeats."""
+    precision: dict[str, float] = field(default_factory=dict)
+    """Relative half-width that is asked for: of `throughput`, `mean`, `p99`, …"""
 
     @classmethod
     def of(cls, case: Case) -> PlannedCase:
@@ -70,7 +78,7 @@ class Resumed:
 
     utc: str
     finished: int
-    """Points that were kept."""
+    """Measurements that were kept."""
     torn: str | None = None
     tool_version: str = ""
     environment_changes: tuple[str, ...] = ()
@@ -104,11 +112,14 @@ class Point:
     trial: Trial | None = None
     reason: str | None = None
     """Why there is no usable number."""
+    repeats: tuple[Trial, ...] = ()
+    """What `trial` was pooled from; empty where one measurement was planned."""
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """One invocation: its manifest, its matrix, and the latest trial of each case."""
+    """One invocation: its manifest, its matrix, and what was measured of each case."""
 
     path: Path
     manifest: Manifest
@@ -117,11 +128,15 @@ class Run:
     skipped: dict[str, str] = field(default_factory=dict)
     """Case id -> reason."""
     trials: dict[str, Trial] = field(default_factory=dict)
-    """Case id -> latest trial."""
+    """Case id -> its trial, or its repeats pooled into one."""
+    spreads: dict[str, Spread] = field(default_factory=dict)
+    """Case id -> what its repeats showed, where several were planned."""
     repeats: dict[str, tuple[Trial, ...]] = field(default_factory=dict)
     """Case id -> the latest trial of each repeat, in order of the repeats."""
     anchors: tuple[Trial, ...] = ()
     """Measurements of the anchor point, in order of time."""
+    anchor_steps: tuple[AnchorStep, ...] = ()
+    """How the rig changed from anchor to anchor."""
     resumed: tuple[Resumed, ...] = ()
     torn: str | None = None
     """What a killed writer left behind the last whole line, in words."""
@@ -130,19 +145,27 @@ class Run:
         """Every case of the matrix in its order, measured or not."""
         return tuple(self._point(case) for case in self.cases)
 
-    def finished_case_ids(self) -> frozenset[str]:
-        """Cases with a measurement, valid or not; failed and interrupted ones are measured again."""
-        return frozenset(case_id for case_id, trial in self.trials.items() if trial.state in MEASURED)
+    def finished(self) -> frozenset[tuple[str, int]]:
+        """(case id, repeat) with a measurement, valid or not; failed and interrupted ones are measured again."""
+        measured = (trial for trials in self.repeats.values() for trial in trials if trial.state in MEASURED)
+        return frozenset((trial.case_id, trial.repeat) for trial in measured)
 
-    def remaining(self) -> tuple[PlannedCase, ...]:
-        """Cases that are still to be measured, in matrix order."""
-        done = self.finished_case_ids() | set(self.skipped)
-        return tuple(case for case in self.cases if case.case_id not in done)
+    def finished_case_ids(self) -> frozenset[str]:
+        """Cases of which every repeat has a measurement."""
+        unfinished = {case.case_id for case, _ in self.remaining()}
+        return frozenset(case.case_id for case in self.cases) - unfinished - set(self.skipped)
+
+    def remaining(self) -> tuple[tuple[PlannedCase, int], ...]:
+        """(case, repeat) that are still to be measured, in matrix order."""
+        done = self.finished()
+        planned = ((case, repeat) for case in self.cases for repeat in range(case.repeats))
+        return tuple((c, r) for c, r in planned if (c.case_id, r) not in done and c.case_id not in self.skipped)
 
     def _point(self, case: PlannedCase) -> Point:
         trial = self.trials.get(case.case_id)
         if trial is not None:
-            return Point(case, trial.state, trial, _reason(trial))
+            repeats = self.repeats.get(case.case_id, ()) if case.repeats > 1 else ()
+            return Point(case, trial.state, trial, _reason(trial), repeats, self.spreads.get(case.case_id))
         if case.case_id in self.skipped:
             return Point(case, "skipped", reason=self.skipped[case.case_id])
         return Point(case, "missing", reason="the run ended before this point; `scenario run --resume` measures it")
@@ -162,16 +185,19 @@ def load_run(path: Path) -> Run:
     content = read_journal(journal)
     events = [_event(journal, entry) for entry in content.entries]
     started = _started(journal, events)
-    trials = _only(Trial, events)
-    repeats = _by_repeat(trial for trial in trials if not trial.anchor)
+    cases, trials = started.cases if started else (), _only(Trial, events)
+    repeats = _by_repeat(trial for trial in flag_drift(trials) if not trial.anchor)
+    together = {case.case_id: pooled(case, repeats[case.case_id]) for case in cases if case.case_id in repeats}
     return Run(
         path=path,
         manifest=read_manifest(path / "manifest.json"),
-        cases=started.cases if started else (),
+        cases=cases,
         skipped={event.case_id: event.reason for event in _only(Skipped, events)},
-        trials={case_id: latest[-1] for case_id, latest in repeats.items()},
+        trials={case_id: trial for case_id, (trial, _) in together.items()},
+        spreads={case_id: spread for case_id, (_, spread) in together.items() if spread is not None},
         repeats=repeats,
         anchors=tuple(trial for trial in trials if trial.anchor),
+        anchor_steps=anchor_steps(trials),
         resumed=tuple(_only(Resumed, events)),
         torn=content.torn,
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from runner.setup.base import Prepared
     from runner.workflow.session import Session
 
+MOST_PAYLOAD_BYTES = 256 << 20
+"""Encoded requests of several points that are kept at a time."""
 _CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression"}
 """Fields of the workload that a client of the service depends on."""
 
@@ -77,8 +79,10 @@ class Serving:
         if key not in self._pools:
             service = self.service_for(workload)
             encoder = StreamEncoder(service) if workload.streaming else service
-            # Only the last pool is kept: points of one batch size follow each other, and pools are large.
-            self._pools = {key: workload_payloads(encoder, self.metadata, workload, self._artifacts())}
+            pool = workload_payloads(encoder, self.metadata, workload, self._artifacts())
+            # Points come in random order, so a pool is needed again; but pools are large.
+            kept = sum(each.nbytes for each in self._pools.values()) + pool.nbytes
+            self._pools = {**(self._pools if kept <= MOST_PAYLOAD_BYTES else {}), key: pool}
         return self._pools[key]
 
     def _artifacts(self) -> dict[str, Path]:

@@ -96,6 +96,28 @@ def test_facts_name_what_a_number_depends_on(runtime: EmbeddedRuntime, spec: Ser
         assert Path(f"/proc/{facts['server_pid']}").exists()
 
 
+def test_a_reload_renews_an_ensemble_with_every_model_behind_it(runtime: EmbeddedRuntime, spec: ServerSpec) -> None:
+    """`nested` is an ensemble of an ensemble: unloaded alone it would leave those that do the work as they are."""
+    parts = ["nested", "chain", "identity", "sleepy"]
+    inputs = {"INPUT0": np.ones((1, 2), np.float32)}
+    with (
+        runtime.start(dataclasses.replace(spec, canary="nested")) as server,
+        closing(KServeGrpc(server.endpoint.grpc)) as service,
+    ):
+        assert isinstance(server, EmbeddedServer)
+        service.infer("nested", inputs)
+        before = server.stubs
+        assert eventually(lambda: all(s.success_count for s in service.statistics(parts)), 5)
+        server.reload()
+        assert [s.success_count for s in service.statistics(parts)] == [0, 0, 0, 0]
+        assert sorted(model for *_, model in server.stubs) == sorted(model for *_, model in before)
+        assert not {pid for pid, *_ in server.stubs} & {pid for pid, *_ in before}, "their processes are new, too"
+        assert service.infer("nested", inputs)["OUTPUT0"].tolist() == [[1, 1]]
+        server.check()
+        os.kill(server.stubs[0][0], signal.SIGKILL)
+        assert eventually(lambda: _gone(server), 5), "the new processes are watched as the old ones were"
+
+
 def test_files_in_the_current_folder_do_not_hide_packages_of_models(
     runtime: EmbeddedRuntime, spec: ServerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

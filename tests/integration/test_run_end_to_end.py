@@ -229,3 +229,33 @@ def test_stages_of_an_ensemble(cli: Cli) -> None:
     stages = rows(cli.directory() / "stages.csv")
     assert [row["model"] for row in stages] == ["chain", "identity", "sleepy"]
     assert "sleepy" in done.stdout
+
+
+REPEATED = (
+    "--set", "measure={profile: reference, requests: 40, repeats: 3, max_error_rate: 100%}",
+    "--set", "matrix={axes: {load.concurrency: [1, 2]}, anchor: {every: 3, at: {load.concurrency: 1}}}",
+)  # fmt: skip
+
+
+def test_a_killed_run_goes_on_with_the_missing_repeats(cli: Cli) -> None:
+    process = cli.start("run", str(cli.file), *REPEATED)
+    wait_for(lambda: (cli.folder / "runs").is_dir() and len(cli.trials()) >= 3, "three measurements")
+    process.kill()
+    process.communicate()
+    before = [(trial["case_id"], trial["repeat"]) for trial in cli.trials() if not trial["anchor"]]
+    done = cli.run("run", str(cli.file), *REPEATED, "--resume")
+    assert done.returncode in (0, 5), done.stderr
+    trials = [trial for trial in cli.trials() if not trial["anchor"]]
+    units = [(trial["case_id"], trial["repeat"]) for trial in trials]
+    assert units[: len(before)] == before
+    assert len(set(units)) == len(units) == 6, "every repeat of both points, none of them twice"
+    assert [trial["block"] for trial in trials] == [0, 0, 1, 1, 2, 2]
+    assert {trial["server"][0]["success_count"] for trial in trials} == {40}
+    assert len(list((cli.directory() / "logs").glob("server-*.log"))) >= 2
+    points = rows(cli.directory() / "points.csv")
+    assert [(row["repeats"], row["requests_ok"]) for row in points] == [("3", "120"), ("3", "120")]
+    assert all(float(row["requests_per_s_low"]) < float(row["requests_per_s_high"]) for row in points)
+    measured = rows(cli.directory() / "repeats.csv")
+    assert [row["anchor"] for row in measured].count("false") == 6
+    assert "medians of 3 repeats" in done.stdout
+    assert "anchor c1-" in done.stdout

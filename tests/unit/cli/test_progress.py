@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from runner.cli import progress
-from runner.cli.progress import Eta, LiveObserver, PlainObserver, describe, observer_for, outcome
+from runner.cli.progress import Eta, LiveObserver, PlainObserver, describe, named, observer_for, outcome
 from runner.measure.watch import TrialProgress
 from runner.results.records import Counts, Estimate, Flag, Summary, Trial
 from runner.setup.base import Progress, StepReport
@@ -134,6 +135,13 @@ def test_eta_is_the_mean_of_the_points_of_this_session() -> None:
     assert eta.remaining() == " · about 2 min left"
     eta.finish(120.0)
     assert eta.remaining() == ""
+
+
+def test_repeats_and_anchors_are_told_apart() -> None:
+    first = trial()
+    assert named(first) == first.case_id
+    assert named(replace(first, repeat=2)) == f"{first.case_id} repeat 2"
+    assert named(replace(first, repeat=2, anchor=True)) == f"{first.case_id} as anchor"
 
 
 def test_descriptions_have_units() -> None:

@@ -72,7 +72,7 @@ def test_plan_and_dry_run_show_the_points_and_change_nothing(
     planned = capsys.readouterr().out
     assert "load.concurrency=1" in planned
     assert "skipped: " in planned
-    assert "1 points, at most about" in planned
+    assert "1 points, 1 measurement on 1 server: at most about" in planned
     assert invoke(["run", "verbs.yaml", "--most", "8", "--dry-run"]) == 0
     assert capsys.readouterr().out == planned
     assert invoke(["plan", "--json", "verbs.yaml"]) == 0

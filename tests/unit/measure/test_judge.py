@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from runner.measure.drift import STILL, Drift
 from runner.measure.flags import RULES, make_flag, markdown_table
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.series import Window
-from runner.measure.settings import EXPLORE, REFERENCE
+from runner.measure.settings import EXPLORE, REFERENCE, WindowsRule
+from runner.measure.stopping import Spread
 from runner.measure.summary import Findings, littles_law_error, summarise
 from runner.results.records import Counts, Estimate, Flag, ModelStatistics
 from tests.unit.measure.simulate import Requests, ar1, closed_loop, histogram, ordered, single_server, slices
@@ -96,6 +98,23 @@ def test_unsteady_and_cold(healthy: Findings) -> None:
     assert only(judge(evidence(healthy, steady=False))).code == "unsteady"
     flag = only(judge(evidence(healthy, warmup_per_slot=0.5)))
     assert (flag.code, flag.value, flag.consequence) == ("cold", 0.5, "informs")
+
+
+def test_unsteady_says_how_much_would_have_to_go(healthy: Findings) -> None:
+    flag = only(judge(evidence(healthy, steady=False, wanted_warmup=0.62)))
+    assert (flag.value, flag.limit) == (0.62, 0.5)
+    assert "raise measure.window.max" in flag.message
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.25, "mean latency differs by 25.0%"), (math.inf, "within 10%")])
+def test_windows_that_are_never_alike_are_unsteady(healthy: Findings, share: float, words: str) -> None:
+    rule = WindowsRule(interval_s=5, requests=None, within=0.1, trials=10, percentile=None)
+    known = evidence(healthy, steady=False, settings=replace(MILD, windows=rule), apart=Spread("mean latency", share))
+    flag = only(judge(known))
+    assert (flag.code, flag.consequence, flag.limit) == ("unsteady", "informs", 0.1)
+    assert flag.value == (share if math.isfinite(share) else None)
+    assert words in flag.message
+    assert "measure.stability.trials" in flag.message
 
 
 def test_precision_unmet_names_the_worst(healthy: Findings) -> None:

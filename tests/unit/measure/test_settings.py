@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runner.errors import UsageError
-from runner.measure.settings import EXPLORE, longest_trial_s, markdown_table, resolve
+from runner.measure.settings import EXPLORE, PROFILES, WindowsRule, longest_trial_s, markdown_table, resolve
 from runner.scenario.schema import Measure
 
 
@@ -99,3 +99,67 @@ def test_the_longest_trial_counts_warmup_window_and_drain() -> None:
 def test_the_table_in_the_documentation_is_the_profiles() -> None:
     text = (Path(__file__).parents[3] / "docs" / "measurement.md").read_text(encoding="utf-8")
     assert markdown_table() in text
+
+
+def test_publish_is_minutes_and_five_starts_of_the_server() -> None:
+    settings = resolve(measure(profile="publish"))
+    assert (settings.window_min_s, settings.window_max_s, settings.repeats) == (120, 600, 5)
+    assert (settings.throughput, settings.mean) == (0.01, 0.02)
+    assert settings.percentile_precision == {50: 0.02, 95: 0.03, 99: 0.05}
+    assert (settings.fewest_completions, settings.window_min_batches) == (10_000, 20)
+    assert longest_trial_s(measure(profile="publish")) == 5 + 600 + 10
+
+
+@pytest.mark.parametrize(
+    ("more", "fewest"),
+    [
+        ({"precision": {"percentiles": {"p50": "2%", "p99.9": "5%"}}}, 100_000),
+        ({"precision": {"percentiles": {"p95": "2%"}}}, 2_000),
+        ({"precision": {"percentiles": {}}}, 100),
+        ({"window": {"min_completions": 7}}, 7),
+    ],
+)
+def test_the_floor_in_answers_follows_the_highest_percentile(more: dict[str, Any], fewest: int) -> None:
+    assert resolve(measure(profile="publish", **more)).fewest_completions == fewest
+
+
+def test_explore_and_reference_have_no_floor_in_answers() -> None:
+    assert resolve(Measure()).fewest_completions == resolve(measure(profile="reference")).fewest_completions == 0
+
+
+def test_every_profile_can_be_repeated() -> None:
+    assert [resolve(measure(profile=name, repeats=3)).repeats for name in PROFILES] == [3, 3, 3]
+
+
+WINDOWS = {"kind": "windows"}
+
+
+def test_three_windows_ask_for_no_precision_and_no_warmup() -> None:
+    settings = resolve(measure(stability={**WINDOWS, "interval": "6s", "trials": 4, "within": "5%", "percentile": 95}))
+    assert settings.windows == WindowsRule(interval_s=6, requests=None, within=0.05, trials=4, percentile=95)
+    assert (settings.throughput, settings.mean, settings.percentile_precision) == (None, None, {})
+    assert (settings.warmup_min_s, settings.warmup_min_requests_per_slot) == (0, 0)
+    assert settings.deadline_s == 24
+    assert resolve(measure(profile="publish", stability=WINDOWS)).repeats == 5
+
+
+def test_windows_by_count_have_a_cap_of_their_own() -> None:
+    assert resolve(measure(stability={**WINDOWS, "requests": 50})).deadline_s == 600
+    assert resolve(measure(stability={**WINDOWS, "requests": 50}, window={"max": "30s"})).deadline_s == 30
+
+
+@pytest.mark.parametrize(
+    ("more", "address"),
+    [
+        ({"requests": 64}, "measure.requests"),
+        ({"profile": "reference"}, "measure.requests"),
+        ({"window": {"max": "20s"}}, "measure.window.max"),
+        ({"window": {"min": "20s"}}, "measure.window.min"),
+        ({"window": {"min_completions": 5}}, "measure.window.min_completions"),
+        ({"precision": {"mean": "2%"}}, "measure.precision"),
+    ],
+)
+def test_what_three_windows_would_leave_aside_is_refused(more: dict[str, Any], address: str) -> None:
+    with pytest.raises(UsageError, match=f"^{address}: ") as caught:
+        resolve(measure(stability=WINDOWS, **more))
+    assert f"remove {address}" in str(caught.value.hint)

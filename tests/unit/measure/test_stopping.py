@@ -136,3 +136,15 @@ def test_drift_is_flagged_when_the_window_is_long_enough() -> None:
         service *= 1 + 0.005 * np.cumsum(service)
         found += not outcome(service, settings=settings).summary.steady
     assert found >= 19
+
+
+def test_a_window_with_too_few_answers_or_batches_goes_on() -> None:
+    """A quiet server reaches its precision at the first look; the floors keep it until they are reached, too."""
+    cut = slices(single_server(np.full(4000, 0.01), 4), 22.0)
+    assert play(cut, 4, replace(EXPLORE, window_min_completions=1500))[1] == [10.0, 18.0]
+    assert play(cut, 4, replace(EXPLORE, window_min_completions=700))[1] == [10.0]
+    assert play(cut, 4, replace(EXPLORE, window_min_completions=1_000_000))[0].reason == "time cap"
+    few = slices(single_server(np.full(400, 0.08), 1), 22.0)  # 100 answers in 8 s are 12 batches of 8
+    relaxed = replace(EXPLORE, throughput=0.5, mean=0.5, percentile_precision={})
+    assert play(few, 1, relaxed)[1] == [10.0]
+    assert play(few, 1, replace(relaxed, window_min_batches=20))[1] == [10.0, 18.0]

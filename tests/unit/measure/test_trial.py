@@ -19,7 +19,7 @@ from runner.measure.watch import TrialProgress
 from runner.results.histogram import Histogram
 from runner.results.records import ModelStatistics, Trial
 from runner.scenario.case import Case
-from runner.scenario.schema import Scenario
+from runner.scenario.schema import PeriodicLoad, Scenario
 from runner.services.base import Endpoint, Route, Service
 
 MODELS = ("pipeline", "preprocess", "classify")
@@ -354,3 +354,49 @@ def test_a_case_that_never_got_a_load() -> None:
     trial = failed_trial(case(), ServiceError("no such model", hint="check workload.model"), {"weights": "random"})
     assert (trial.state, trial.failure) == ("failed", "no such model; check workload.model")
     assert trial.labels == {"weights": "random"}
+
+
+WINDOWS = {"kind": "windows", "interval": "2s", "trials": 5}
+
+
+def test_three_windows_alike_end_a_trial() -> None:
+    trial = run(point=case(stability=WINDOWS))
+    assert trial.summary is not None
+    assert trial.summary.stop_reason == "three windows alike"
+    assert (trial.summary.warmup_s, trial.summary.window_s) == (0, 6)
+    assert trial.state == "ok"
+    assert codes(trial) == {"cold"}
+
+
+def test_windows_that_are_never_alike_are_kept_with_their_flag() -> None:
+    trial = run(FakeEngine(service=drifting(0.02, 0.3)), point=case(stability=WINDOWS))
+    assert trial.summary is not None
+    assert trial.summary.stop_reason == "windows never alike"
+    assert (trial.summary.warmup_s, trial.summary.window_s) == (4, 6)
+    flag = next(flag for flag in trial.flags if flag.code == "unsteady")
+    assert flag.consequence == "informs"
+    assert flag.limit == 0.1
+    assert flag.value is not None
+    assert flag.value > 0.1
+    assert trial.state == "ok", "the number stands, and says of itself that it moved"
+
+
+def test_a_load_that_ends_by_itself_has_no_windows() -> None:
+    scenario = case(stability=WINDOWS).scenario
+    load = PeriodicLoad.model_validate({"kind": "periodic", "start": 1, "end": 3, "step": 1, "request_period": 10})
+    point = replace(case(), scenario=scenario.model_copy(update={"load": load}))
+    trial = run(point=point)
+    assert trial.summary is not None
+    assert trial.summary.stop_reason == "all requests answered"
+
+
+def test_the_first_wave_of_a_fixed_number_is_told_apart() -> None:
+    trial = run(FakeEngine(service=warming(0.02, 5, 0.4)), point=case(profile="reference"))
+    assert trial.summary is not None
+    wave = trial.summary.first_wave
+    assert wave is not None
+    assert wave.requests + wave.rest == 64
+    assert 4 <= wave.requests <= 6, "a slice is not divided"
+    assert wave.rest_mean_ms is not None
+    assert wave.mean_ms > 1.5 * wave.rest_mean_ms
+    assert run().summary.first_wave is None  # type: ignore[union-attr]
