@@ -59,6 +59,7 @@ def summarise(
         ValueError: nothing completed in the window.
     """
     series = Series.of(slices).within(window)
+    behind_floor = _since(floor_ns, slices, series, window)
     if not series.completions:
         raise ValueError("no request completed in the window")
     histograms = _histograms(slices, window) | extra_histograms(slices, window)
@@ -66,7 +67,7 @@ def summarise(
     mean = mean_latency(series, settings.confidence)
     latency = histograms["latency"]
     percentiles = tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentiles)
-    drift = find_drift(series) if is_open else _drift(slices, series, window, floor_ns)
+    drift = find_drift(series) if is_open else _drift(series, behind_floor)
     failures = int(series.failed.sum())
     cpu_s = float(series.cpu_ns.sum()) / 1e9
     # Latency counts from the intended send; in flight is a request from its actual one.
@@ -103,16 +104,15 @@ def summarise(
         targets=tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentile_precision),
         edge_requests=max(series.in_flight_before, int(series.in_flight[-1])),
         offered_per_s=float(series.sent.sum()) / window.seconds,
-        backlog=find_backlog(_since(floor_ns, slices, series, window)),
-        longest_stall_s=float(series.stall_max_ns.max()) / 1e9,
+        backlog=find_backlog(behind_floor),
+        longest_stall_s=float(behind_floor.stall_max_ns.max()) / 1e9,
         histograms=histograms,
     )
 
 
-def _drift(slices: Sequence[Slice], series: Series, window: Window, floor_ns: int | None) -> Drift:
+def _drift(series: Series, whole: Series) -> Drift:
     """That of the window; else a fall since the shortest warm-up."""
     drift = find_drift(series)
-    whole = _since(floor_ns, slices, series, window)
     if drift.found or whole is series:
         return drift
     fall = find_fall(whole)
@@ -120,7 +120,7 @@ def _drift(slices: Sequence[Slice], series: Series, window: Window, floor_ns: in
 
 
 def _since(floor_ns: int | None, slices: Sequence[Slice], series: Series, window: Window) -> Series:
-    """The window with what MSER-5 cut away before it: a queue that grows looks like a long warm-up."""
+    """The window with what MSER-5 cut away before it: a growing queue or a hanging client looks like a warm-up."""
     if floor_ns is None or floor_ns >= window.start_ns:
         return series
     return Series.of(slices).within(Window(floor_ns, window.end_ns))

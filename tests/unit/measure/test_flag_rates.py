@@ -27,7 +27,6 @@ STEADY = closed(4, 0.025, 0.1)
     [
         pytest.param(STEADY, id="4 in flight"),
         pytest.param(closed(64, 0.02, 0.2), id="64 in flight"),
-        pytest.param(opened(0.8, 50, exponential=False), id="M/D/1 at 0.8"),
         pytest.param(opened(0.8, 50, exponential=True), id="M/M/1 at 0.8"),
     ],
 )

@@ -20,7 +20,7 @@ SETTINGS = replace(EXPLORE, throughput=None, mean=HALF_WIDTH, percentile_precisi
 def needed(load: float) -> float:
     """Requests for the mean time in system; the wait alone, which Daley's formula is of, checks the simulation."""
     rng = np.random.default_rng(0)
-    count = 4_000_000
+    count = 2_000_000
     service = rng.exponential(load, count)
     sojourn = open_loop(np.cumsum(rng.exponential(1.0, count)), service).latency / 1e9
     variance = sojourn.reshape(400, -1).mean(axis=1).var(ddof=1) * count / 400
@@ -34,17 +34,14 @@ def test_the_simulated_run_length_is_daleys() -> None:
 
 @pytest.mark.parametrize("load", [0.5, 0.7])
 def test_the_stop_rule_does_not_stop_far_too_early(load: float) -> None:
-    seeds, stopped_at, near = 12, [], 0
     exact_ms = mm1(load).mean * load / RATE * 1e3
-    for seed in range(seeds):
-        summary = run_trial(opened(load, RATE, exponential=True)(np.random.default_rng(seed), 250.0), SETTINGS)[
-            0
-        ].summary
-        assert summary.stop_reason == "precision reached"
-        stopped_at.append(summary.completions)
-        near += abs(summary.latency_mean_ms.value / exact_ms - 1) <= HALF_WIDTH
-    assert np.median(stopped_at) >= 0.5 * needed(load)
-    assert near >= seeds - 2
+    systems = [opened(load, RATE, exponential=True)(np.random.default_rng(seed), 250.0) for seed in range(8)]
+    ended = [run_trial(system, SETTINGS)[0].summary for system in systems]
+    precise = [summary for summary in ended if summary.stop_reason == "precision reached"]
+    assert len(precise) >= 5
+    assert np.median([summary.completions for summary in precise]) >= 0.5 * needed(load)
+    off = [abs(summary.latency_mean_ms.value / exact_ms - 1) for summary in precise]
+    assert sum(each <= HALF_WIDTH for each in off) >= len(precise) - 1
 
 
 def test_ten_slow_seconds_are_cut_away_and_leave_no_bias() -> None:
