@@ -25,6 +25,8 @@ VERBS = {
     "explain": "Show where a value comes from, layer by layer.",
     "schema": "Print the JSON Schema of scenario files.",
     "list": "List the built-in scenarios.",
+    "compare": "Compare two runs: better, worse, equivalent or undecided; a gate for CI.",
+    "verify": "Check a run directory: digests, and every number from its raw counts.",
     "selftest": "Measure scripted servers with known answers: is this machine to be trusted?",
     "report": "Recompute the reports of a run directory.",
 }

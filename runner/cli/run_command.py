@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from runner.cli.against import Against, against_options, run_against, show
 from runner.cli.console import note, print_table
 from runner.cli.options import ScenarioCommand, ScenarioOptions, scenario_options
 from runner.cli.setup_command import with_setup_options
@@ -29,6 +30,7 @@ from runner.cli.setup_command import with_setup_options
     show_default=True,
     help="How progress is shown on stderr.",
 )
+@against_options
 @with_setup_options
 @scenario_options
 def command(
@@ -40,23 +42,30 @@ def command(
     progress: str,
     offline: bool,
     trust_first_use: bool,
+    against: Against | None,
 ) -> int:
     """Set up if stale, serve, measure every point of the matrix, and write a run directory.
 
     Exit code 0 when every point is usable, 5 when some are invalid or missing (results are written all the same).
+    With --against a comparison of two scenarios, measured in turn: 10 where --fail-if holds.
     """
     if dry_run:
         from runner.cli.plan_command import show_plan
 
-        show_plan(options, as_json=False)
+        for side in against.sides(options) if against is not None else (options,):
+            show_plan(side, as_json=False)
         return 0
     from runner.cli.progress import observer_for
     from runner.workflow import RunOptions, run_scenario
 
-    loaded = options.load()
     run_options = RunOptions(
         output_dir=output_dir, resume=resume, identify=identify, offline=offline, trust_first_use=trust_first_use
     )
+    if against is not None:
+        with observer_for(progress) as observer:
+            outcomes = run_against(options, against, run_options, observer)
+        return show(against, outcomes)
+    loaded = options.load()
     with observer_for(progress) as observer:
         outcome = run_scenario(loaded, run_options, observer)
     print_table(outcome.run)

@@ -165,3 +165,8 @@ def unmet(findings: Findings, settings: MeasureSettings) -> list[tuple[str, floa
     asked += [(f"p{p.q:g}", p.estimate, settings.percentile_precision[p.q]) for p in findings.targets]
     missed = [(what, half_width(e), limit) for what, e, limit in asked if limit is not None and half_width(e) > limit]
     return sorted(missed, key=lambda m: -m[1] / m[2] if m[2] else -m[1])
+
+
+def encoded_histograms(findings: Findings) -> dict[str, str]:
+    """Those that hold something, as a trial keeps them."""
+    return {name: histogram.to_hdr_v2() for name, histogram in findings.histograms.items() if histogram.count}

@@ -29,14 +29,17 @@ from runner.measure.loads import (
     settings_for,
     slots_of,
 )
+from runner.measure.raw import Raw, write_raw
 from runner.measure.settings import MeasureSettings, resolve
-from runner.measure.summary import Findings, summarise
+from runner.measure.summary import encoded_histograms, summarise
 from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
-from runner.results.records import Counts, ModelStatistics, Trial
+from runner.measure.whole import whole_load
+from runner.results.records import Counts, ModelFacts, ModelStatistics, Trial
 from runner.results.stages import difference, went_backwards
 from runner.scenario.case import Case
 from runner.services.base import Endpoint, Service
+from runner.services.pipeline import Pipeline
 
 SAFETY_S = 5.0
 """The engine's own limit lies so far behind the deadline of the stop rule."""
@@ -53,10 +56,14 @@ class Target:
     engine: Engine
     endpoint: Endpoint
     service: Service
-    models: Sequence[str]
-    """The called model, then the composing ones in pipeline order."""
+    pipeline: Pipeline
+    """Whose counters are read."""
     server_check: Callable[[], None]
     """Raises `ServiceError` when the server is gone."""
+
+    def statistics(self) -> tuple[ModelStatistics, ...]:
+        """Counters of every model of the pipeline, those called by its code last."""
+        return self.service.statistics((*self.pipeline.models, *self.pipeline.bls))
 
 
 def measure_case(
@@ -67,6 +74,8 @@ def measure_case(
     endpoint: Endpoint,
     service: Service,
     models: Sequence[str],
+    bls: Sequence[str] = (),
+    facts: Sequence[ModelFacts] = (),
     drawing: Drawing = Drawing(),  # noqa: B008  # frozen
     labels: Mapping[str, str] | None = None,
     server_check: Callable[[], None] = lambda: None,
@@ -74,18 +83,23 @@ def measure_case(
     on_progress: OnProgress | None = None,
     ceiling_per_s: float | None = None,
     records: Path | None = None,
+    raw: Path | None = None,
 ) -> Trial:
-    """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
+    """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given.
+
+    What the numbers are made from is kept in the file `raw`.
+    """
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
-    target = Target(engine=engine, endpoint=endpoint, service=service, models=tuple(models), server_check=server_check)
+    pipeline = Pipeline(tuple(models), tuple(bls), tuple(facts))
+    target = Target(engine=engine, endpoint=endpoint, service=service, pipeline=pipeline, server_check=server_check)
     settings = settings_for(settings or resolve(case.scenario.measure), case.scenario.load)
     blank = _blank(case, labels or {})
     began = time.monotonic()
     try:
         scenario = case.scenario
         extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
-        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras)
+        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras, raw)
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
@@ -122,11 +136,12 @@ def _measured(
     on_progress: OnProgress | None,
     ceiling_per_s: float | None,
     extras: Mapping[str, Any],
+    raw: Path | None,
 ) -> Trial:
     plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
     watch = Watch(settings, slots_of(case.scenario.load), blank.batch, target.server_check, on_progress)
-    before = target.service.statistics(target.models)
+    before = target.statistics()
     result = watch.whole(target.engine.run(plan, payloads, watch))
     recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
     try:
@@ -138,7 +153,14 @@ def _measured(
     except ServiceError as error:
         return replace(recorded, failure=failure_text(error))
     cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
-    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s)
+    recorded = replace(recorded, **_served(target.pipeline, delta), whole=whole_load(result))
+    return _judged(recorded, watch, result, settings, case, cache_declared, ceiling_per_s, raw)
+
+
+def _served(pipeline: Pipeline, delta: Sequence[ModelStatistics]) -> dict[str, Any]:
+    """What the server says of the pipeline."""
+    count = len(pipeline.models)
+    return {"server": tuple(delta[:count]), "bls": tuple(delta[count:]), "facts": pipeline.facts}
 
 
 def _judged(
@@ -149,9 +171,11 @@ def _judged(
     case: Case,
     cache_declared: bool,
     ceiling_per_s: float | None,
+    raw: Path | None,
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
     counts, load = counts_of(result), case.scenario.load
+    slots = None if is_open(load) else slots_of(load)
     window = watch.window(result)
     slices = closed_slices(result, settings)
     if not any(s.ok for s in slices if window.start_ns < s.end_ns <= window.end_ns):
@@ -166,7 +190,7 @@ def _judged(
         stop_reason=watch.reason,
         is_open=is_open(load),
         floor_ns=watch.warmup.floor_ns,
-        slots=None if is_open(load) else slots_of(load),
+        slots=slots,
     )
     evidence = Evidence(
         findings=findings,
@@ -179,7 +203,7 @@ def _judged(
         warmup_per_slot=watch.warmup.requests_per_slot,
         aborted=watch.aborted,
         server=recorded.server,
-        restarted=went_backwards(recorded.server),
+        restarted=went_backwards((*recorded.server, *recorded.bls)),
         cache_declared=cache_declared,
         ceiling_per_s=ceiling_per_s,
         items=_items(result),
@@ -188,9 +212,21 @@ def _judged(
         stationary=not ends_by_itself(load),
     )
     flags = judge(evidence)
-    return replace(
-        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=_encoded(findings)
+    trial = replace(
+        recorded, state=state_of(flags), summary=findings.summary, flags=flags, histograms=encoded_histograms(findings)
     )
+    if raw is None:
+        return trial
+    kept = Raw.of(
+        slices,
+        window,
+        evidence,
+        workers=result.workers,
+        slots=slots,
+        floor_ns=watch.warmup.floor_ns,
+        stop_reason=watch.reason,
+    )
+    return replace(trial, raw=write_raw(raw, trial, kept))
 
 
 def _items(result: LoadResult) -> int | None:
@@ -241,10 +277,10 @@ def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Sli
 def _settled_statistics(target: Target, before: Sequence[ModelStatistics], ok: int) -> tuple[ModelStatistics, ...]:
     """Counters once they stand still: a server may count a request shortly after it has answered it."""
     deadline = time.monotonic() + SETTLE_S
-    previous = target.service.statistics(target.models)
+    previous = target.statistics()
     while True:
         time.sleep(SETTLE_STEP_S)
-        latest = target.service.statistics(target.models)
+        latest = target.statistics()
         counted = difference(before, latest)[0].success_count if latest else ok
         if (latest == previous and counted >= ok) or time.monotonic() > deadline:
             return latest
@@ -265,10 +301,6 @@ def _nothing_measured(counts: Counts, result: LoadResult) -> str:
         f"no request succeeded in the measured window: {failed} of {counts.sent} failed ({codes}), first message: "
         f"{first}; check the workload's input against the model, and see the server's log"
     )
-
-
-def _encoded(findings: Findings) -> dict[str, str]:
-    return {name: histogram.to_hdr_v2() for name, histogram in findings.histograms.items() if histogram.count}
 
 
 def failure_text(error: RunnerError) -> str:

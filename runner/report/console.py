@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from runner.report.beside import explained
 from runner.report.combined import percentile_ms
 from runner.report.points import addresses, composing_models
+from runner.report.stage_table import print_stages
+from runner.report.tabular import number_text, shortened
 from runner.results.metrics import find_percentile, percentile_name
 from runner.results.records import Estimate, Percentile, Summary, Trial
 from runner.results.run import Point, Run
@@ -19,6 +22,8 @@ from runner.results.stages import compute_shares
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from runner.results.anchors import AnchorStep
 
 PERCENTILES = (50.0, 95.0, 99.0)
 ABSENT = "-"
@@ -51,6 +56,7 @@ def console_table(run: Run, width: int = 100, color: bool = False) -> str:
     console.print(table, width=max(width, _least_width(table, console)), crop=False)
     for line in (*notes.lines(), *_closing(run, shares)):
         console.print(line)
+    print_stages(run, _places(run), console)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -185,7 +191,7 @@ def _stages(run: Run, name_length: int) -> list[Column]:
         return []
     if len(models) > MAX_SHARE_COLUMNS:
         return [("compute", _largest_shares(name_length))]
-    return [(f"{_shortened(model, name_length)} %", _share(model)) for model in models]
+    return [(f"{shortened(model, name_length)} %", _share(model)) for model in models]
 
 
 def _share(model: str) -> Callable[[Point], str]:
@@ -200,13 +206,9 @@ def _largest_shares(name_length: int) -> Callable[[Point], str]:
     def cell(point: Point) -> str:
         shares = compute_shares(point.trial.server) if point.trial else {}
         largest = sorted(shares.items(), key=lambda item: -item[1])[:2]
-        return ", ".join(f"{_shortened(model, name_length)} {value:.0%}" for model, value in largest) or ABSENT
+        return ", ".join(f"{shortened(model, name_length)} {value:.0%}" for model, value in largest) or ABSENT
 
     return cell
-
-
-def _shortened(name: str, length: int) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _summary(point: Point) -> Summary | None:
@@ -215,7 +217,7 @@ def _summary(point: Point) -> Summary | None:
 
 def _throughput(point: Point) -> str:
     summary = _summary(point)
-    return _number(summary.inferences_per_s.value) if summary else ABSENT
+    return number_text(summary.inferences_per_s.value) if summary else ABSENT
 
 
 def _half_width(point: Point) -> str:
@@ -231,9 +233,9 @@ def _percentile(q: float) -> Callable[[Point], str]:
         found = find_percentile(point.trial, q) if point.trial else None
         if found is not None and found.estimate.high is None:
             low = found.estimate.low
-            return f"~{_number(found.estimate.value)}" if low is None else f"≥{_number(low)}"
+            return f"~{number_text(found.estimate.value)}" if low is None else f"≥{number_text(low)}"
         value = percentile_ms(point.trial, q) if point.trial and point.trial.summary else None
-        return ABSENT if value is None else _number(value)
+        return ABSENT if value is None else number_text(value)
 
     return cell
 
@@ -299,10 +301,23 @@ def _anchored(run: Run) -> Iterable[str]:
         yield f"anchor {name}: {count} measurements, too few usable ones to tell whether the rig drifts"
         return
     largest = max(run.anchor_steps, key=lambda step: abs(step.change))
-    drifted = sum(step.drifted for step in run.anchor_steps)
-    verdict = f"the rig drifted {drifted} times, see the points flagged trend" if drifted else "the rig is level"
+    verdict = _drift_verdict(run.anchor_steps)
     change = f"largest change {largest.change:+.1%} ±{largest.uncertainty:.1%}"
     yield f"anchor {name}: {count} measurements, {change}: {verdict}"
+
+
+def _drift_verdict(steps: Sequence[AnchorStep]) -> str:
+    """Three-valued: an anchor that is known badly cannot show that the rig is level."""
+    drifted = sum(step.drifted for step in steps)
+    if drifted:
+        times = "once" if drifted == 1 else f"{drifted} times"
+        return f"the rig drifted {times}, see the points flagged trend"
+    if all(step.is_level for step in steps):
+        return "the rig is level"
+    blind = max(step.uncertainty for step in steps)
+    return (
+        f"no drift seen, but less than {blind:.1%} would not be" if math.isfinite(blind) else "no drift could be seen"
+    )
 
 
 def _common_labels(run: Run) -> dict[str, str]:
@@ -324,13 +339,6 @@ MAX_LABEL = 40
 def _bounded(trial: Trial) -> list[Percentile]:
     found = [find_percentile(trial, q) for q in PERCENTILES]
     return [percentile for percentile in found if percentile is not None and percentile.estimate.high is None]
-
-
-def _number(value: float) -> str:
-    """Three or four digits, as much as the measurement can tell."""
-    magnitude = abs(value)
-    digits = 0 if magnitude >= 1000 else 1 if magnitude >= 100 else 2 if magnitude >= 1 else 3
-    return f"{value:.{digits}f}"
 
 
 def _plain(value: Any) -> str:

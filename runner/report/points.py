@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 from runner.report.beside import gap, pairs
 from runner.report.stages import stage_rows
 from runner.report.tabular import csv_bytes, json_bytes
+from runner.results.breakdown import breakdown
 from runner.results.codec import encode
+from runner.results.diagnosis import Diagnosis, diagnose
+from runner.results.executions import working
 from runner.results.journal import SCHEMA
 from runner.results.metrics import (
+    BREAKDOWN,
     CLIENT,
     COUNTS,
     EXTRA,
@@ -23,6 +28,7 @@ from runner.results.metrics import (
     Metric,
     composing,
     compute_share,
+    model_metrics,
     percentile,
 )
 from runner.results.records import Trial
@@ -43,6 +49,11 @@ class Column:
 def _rate(point: Point) -> float | None:
     written = point.case.load.get("rate")
     return None if written is None else parse_rate(written)
+
+
+def _diagnosed(point: Point, of: Callable[[Diagnosis], Cell]) -> Cell:
+    found = diagnose(point.trial) if point.trial else None
+    return None if found is None else of(found)
 
 
 IDENTITY: tuple[Column, ...] = (
@@ -73,6 +84,14 @@ EXPLANATION: tuple[Column, ...] = (
         "codes of the checks that found something, joined by `;`",
         lambda p: ";".join(flag.code for flag in p.trial.flags) if p.trial else None,
     ),
+    Column(
+        "diagnosis",
+        "",
+        "what limits the point: preprocess, compute, queue, transport, client or undecided",
+        lambda p: _diagnosed(p, lambda d: d.kind),
+    ),
+    Column("diagnosis_model", "", "the model whose stage that is", lambda p: _diagnosed(p, lambda d: d.model or None)),
+    Column("diagnosis_text", "", "why, and which knob to turn", lambda p: _diagnosed(p, lambda d: d.text)),
     Column(
         "labels",
         "",
@@ -139,7 +158,7 @@ def repeat_columns(run: Run) -> tuple[Column, ...]:
 
 
 def point_metrics(run: Run) -> tuple[Metric, ...]:
-    """The metrics of this run's points: the fixed ones, its percentiles, and a share for each composing model."""
+    """The metrics of this run's points: the fixed ones, its percentiles, and those of each model."""
     return (
         *COUNTS,
         *WINDOW,
@@ -150,6 +169,8 @@ def point_metrics(run: Run) -> tuple[Metric, ...]:
         *CLIENT,
         *SERVER,
         *(compute_share(model) for model in composing_models(run)),
+        *(metric for model in working_models(run) for metric in model_metrics(model)),
+        *(BREAKDOWN if any(trial.whole for trial in run.trials.values()) else ()),
     )
 
 
@@ -169,6 +190,11 @@ def reported_percentiles(run: Run) -> tuple[float, ...]:
 def composing_models(run: Run) -> tuple[str, ...]:
     """The models that do the work in some trial, in pipeline order."""
     return _unique(statistics.model for point in run.points() if point.trial for statistics in composing(point.trial))
+
+
+def working_models(run: Run) -> tuple[str, ...]:
+    """Those, and the models that their code calls."""
+    return _unique(statistics.model for point in run.points() if point.trial for statistics in working(point.trial))
 
 
 def addresses(run: Run) -> tuple[str, ...]:
@@ -203,7 +229,19 @@ def _json_point(point: Point, metrics: Iterable[Metric]) -> dict[str, Any]:
         "flags": [asdict(flag) for flag in trial.flags] if trial else [],
         "labels": dict(trial.labels) if trial else {},
         "stages": stage_rows(point),
+        "breakdown": _breakdown_rows(trial) if trial else [],
+        "diagnosis": _json_diagnosis(trial) if trial else None,
     }
+
+
+def _breakdown_rows(trial: Trial) -> list[dict[str, Any]]:
+    table = breakdown(trial)
+    return [{**asdict(part), "share": part.ms / table.total_ms} for part in table.parts] if table else []
+
+
+def _json_diagnosis(trial: Trial) -> dict[str, Any] | None:
+    found = diagnose(trial)
+    return None if found is None else {**asdict(found), "knobs": list(found.knobs)}
 
 
 def _json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
@@ -211,7 +249,8 @@ def _json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
     if not run.anchors:
         return {}
     steps = [
-        {"change": step.change, "uncertainty": step.uncertainty, "drifted": step.drifted} for step in run.anchor_steps
+        {"change": step.change, "uncertainty": _finite(step.uncertainty), "drifted": step.drifted}
+        for step in run.anchor_steps
     ]
     return {
         "anchor": {
@@ -220,6 +259,10 @@ def _json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
             "trials": [json_trial(trial, metrics) for trial in run.anchors],
         }
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _json_gaps(run: Run) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from runner.report.points import EXPLANATION, IDENTITY, REPEATS
 from runner.report.repeats import POSITION
 from runner.report.stages import STAGE_COLUMNS
 from runner.results.metrics import (
+    BREAKDOWN,
     CLIENT,
     COUNTS,
     EXTRA,
@@ -24,6 +25,7 @@ from runner.results.metrics import (
     WINDOW,
     Metric,
     compute_share,
+    model_metrics,
     percentile,
 )
 
@@ -62,6 +64,8 @@ def _points_rows() -> Iterable[Row]:
         *CLIENT,
         *SERVER,
         compute_share("MODEL"),
+        *model_metrics("MODEL"),
+        *BREAKDOWN,
     ):
         yield f"`{metric.key}`", metric.unit, metric.formula + _interval(metric)
     yield from ((f"`{c.key}`", c.unit, c.meaning) for c in EXPLANATION)

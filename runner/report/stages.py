@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.report.tabular import csv_bytes
+from runner.results.executions import execution_ms, facts_of, mean_batch, utilisation
 from runner.results.metrics import STAGES, Cell, per_request_us
-from runner.results.records import ModelStatistics, Trial
+from runner.results.records import ModelFacts, ModelStatistics, Trial
 from runner.results.run import Point, Run
 from runner.results.stages import ModelStages, stage_table
 
@@ -27,6 +28,8 @@ class StageColumn:
 
 
 def _role(trial: Trial, statistics: ModelStatistics) -> str:
+    if any(statistics is called for called in trial.bls):
+        return "bls"
     if len(trial.server) == 1:
         return "model"
     return "ensemble" if statistics is trial.server[0] else "composing"
@@ -34,13 +37,39 @@ def _role(trial: Trial, statistics: ModelStatistics) -> str:
 
 def _stage_column(name: str, of: Callable[[ModelStatistics], int]) -> StageColumn:
     formula = f"{name} time of this model / successful requests of the called model"
-    return StageColumn(f"{name}_us", "us", formula, lambda t, m: per_request_us(t, of(m)) if _step(t, m) else None)
+    return StageColumn(f"{name}_us", "us", formula, lambda t, m: per_request_us(t, of(m)) if _works(t, m) else None)
+
+
+def _works(trial: Trial, statistics: ModelStatistics) -> bool:
+    """Not an ensemble, whose own counters repeat or omit those of its parts."""
+    return _role(trial, statistics) != "ensemble"
+
+
+def _when_working(of: Callable[[Trial, ModelStatistics], Cell]) -> Callable[[Trial, ModelStatistics], Cell]:
+    return lambda trial, statistics: of(trial, statistics) if _works(trial, statistics) else None
+
+
+def _of_facts(of: Callable[[ModelFacts], Cell]) -> Callable[[Trial, ModelStatistics], Cell]:
+    def cell(trial: Trial, statistics: ModelStatistics) -> Cell:
+        facts = facts_of(trial, statistics.model)
+        return None if facts is None else of(facts)
+
+    return cell
+
+
+def _execution_us(_: Trial, statistics: ModelStatistics) -> float | None:
+    mean_ms = execution_ms(statistics)
+    return None if mean_ms is None else mean_ms * 1000
+
+
+def _batch_sizes(_: Trial, statistics: ModelStatistics) -> str | None:
+    return ";".join(f"{batch.size}={batch.count}" for batch in statistics.batches) or None
 
 
 def _step(trial: Trial, statistics: ModelStatistics) -> ModelStages | None:
-    """The part of a model that does work itself; None for an ensemble, whose own counters repeat or omit the parts'."""
+    """The part of a composing model, or of one that is called alone."""
     table = stage_table(trial.server)
-    steps = table.steps if table and _role(trial, statistics) != "ensemble" else ()
+    steps = table.steps if table and _works(trial, statistics) else ()
     return next((step for step in steps if (step.model, step.version) == (statistics.model, statistics.version)), None)
 
 
@@ -55,14 +84,41 @@ def _of_step(of: Callable[[ModelStages], Cell]) -> Callable[[Trial, ModelStatist
 STAGE_COLUMNS: tuple[StageColumn, ...] = (
     StageColumn("model", "", "model of the pipeline", lambda _, m: m.model),
     StageColumn("version", "", "its version", lambda _, m: m.version),
-    StageColumn("role", "", "model: called alone · ensemble: the called one · composing: a part of it", _role),
+    StageColumn(
+        "role",
+        "",
+        "model: called alone · ensemble: the called one · composing: a part of it · bls: called by code of these, and "
+        "so inside their time",
+        _role,
+    ),
+    StageColumn("backend", "", "what runs it", _of_facts(lambda f: f.backend or None)),
+    StageColumn("instances", "", "of the model, on all devices together", _of_facts(lambda f: f.instances)),
     StageColumn("success_count", "requests", "successful requests of this model", lambda _, m: m.success_count),
     StageColumn("failure_count", "requests", "failed requests of this model", lambda _, m: m.failure_count),
     StageColumn("inference_count", "inferences", "inferences, batched or not", lambda _, m: m.inference_count),
     StageColumn("execution_count", "executions", "times the model ran", lambda _, m: m.execution_count),
     StageColumn("cache_hit_count", "requests", "answered from the response cache", lambda _, m: m.cache_hit_count),
-    StageColumn("mean_batch", "inferences", "inference_count / execution_count", _of_step(lambda s: s.mean_batch)),
+    StageColumn(
+        "cache_miss_count", "requests", "looked up in vain in the response cache", lambda _, m: m.cache_miss_count
+    ),
+    StageColumn(
+        "mean_batch",
+        "inferences",
+        "inference_count / execution_count",
+        _when_working(lambda _, m: mean_batch(m)),
+    ),
+    StageColumn(
+        "batch_sizes", "", "executions by their batch size, `size=count` joined by `;`", _when_working(_batch_sizes)
+    ),
+    StageColumn("execution_us", "us", "mean time of an execution, however many requests", _when_working(_execution_us)),
+    StageColumn(
+        "utilisation",
+        "ratio",
+        "time of all executions / (time of the load * instances)",
+        _when_working(utilisation),
+    ),
     *(_stage_column(name, of) for name, of in STAGES),
+    _stage_column("cache", lambda m: m.cache_hit_ns + m.cache_miss_ns),
     StageColumn(
         "request_us",
         "us",
@@ -97,4 +153,5 @@ def stage_rows(point: Point) -> list[dict[str, Any]]:
     trial = point.trial
     if trial is None:
         return []
-    return [{column.key: column.cell(trial, statistics) for column in STAGE_COLUMNS} for statistics in trial.server]
+    models = (*trial.server, *trial.bls)
+    return [{column.key: column.cell(trial, statistics) for column in STAGE_COLUMNS} for statistics in models]

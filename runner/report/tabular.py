@@ -40,3 +40,15 @@ def json_bytes(value: Any) -> bytes:
     """Strict JSON: no NaN, stable order, a newline at the end."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def number_text(value: float) -> str:
+    """Three or four digits, as much as a measurement can tell."""
+    magnitude = abs(value)
+    digits = 0 if magnitude >= 1000 else 1 if magnitude >= 100 else 2 if magnitude >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def shortened(name: str, length: int) -> str:
+    """A name that fits, with a mark where it was cut."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -20,14 +20,19 @@ def write_reports(path: Path, formats: Sequence[str] = ("csv", "json")) -> list[
     """Write the reports of the run in `path`, each file replaced at once; returns them without the histograms."""
     run = load_run(path)
     directory = RunDirectory(path)
-    written = [write_atomic(path / name, data) for name, data in _tables(run, formats)]
     make_folder(directory.histograms)
-    for case_id, trial in run.trials.items():
-        if trial.histograms:
-            write_atomic(directory.histograms / f"{safe_name(case_id)}{SUFFIX}", histogram_log(trial))
+    written = [write_atomic(path / name, data) for name, data in report_files(run, formats)]
     if run.manifest.artefacts:
         refresh_artefacts(directory)
-    return written
+    return [file for file in written if file.parent == path]
+
+
+def report_files(run: Run, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Every report with its path in the run directory: the tables of these formats, and the histograms."""
+    yield from _tables(run, formats)
+    for case_id, trial in run.trials.items():
+        if trial.histograms:
+            yield f"histograms/{safe_name(case_id)}{SUFFIX}", histogram_log(trial)
 
 
 def safe_name(case_id: str) -> str:

@@ -34,6 +34,11 @@ class AnchorStep:
         """More than the limit, and more than the two measurements could differ by chance."""
         return abs(self.change) > LIMIT and abs(self.change) > self.uncertainty
 
+    @property
+    def is_level(self) -> bool:
+        """Precise enough to say that it did not move by more than the limit."""
+        return abs(self.change) + self.uncertainty <= LIMIT
+
 
 def anchor_steps(trials: Sequence[Trial]) -> tuple[AnchorStep, ...]:
     """Every pair of neighbouring anchors with a usable number; `trials` in order of time, anchors among them."""

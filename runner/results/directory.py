@@ -18,6 +18,7 @@ from runner import __version__
 from runner.errors import RigError, RunnerError, UsageError
 from runner.locks import LockedError, describe, holder, is_locked, locked
 from runner.results.codec import encode
+from runner.results.differences import changes, flat
 from runner.results.environment import VOLATILE
 from runner.results.files import disk, make_folder, sha256_of, sweep_temporaries, sync_folder, write_atomic
 from runner.results.journal import SCHEMA, JournalWriter, read_journal
@@ -211,10 +212,10 @@ class RunWriter:
         run = self.directory.load()
         stable = {key for key in environment or {} if key not in (*VOLATILE, "digest")}
         before = {key: value for key, value in run.manifest.environment.items() if key in stable}
-        changes = _changes(_flat(before), _flat({key: (environment or {})[key] for key in stable})) if before else []
+        changed_facts = changes(flat(before), flat({key: (environment or {})[key] for key in stable})) if before else []
         finished = len(run.finished())
         moment = utc(datetime.now(UTC))
-        self._append("resumed", Resumed(moment, finished, self.torn, __version__, tuple(changes)))
+        self._append("resumed", Resumed(moment, finished, self.torn, __version__, tuple(changed_facts)))
         self.update(outcome="running", ended_utc=None, artefacts=())
         return run
 
@@ -268,25 +269,54 @@ def latest_resumable(base: Path, digest: str) -> RunDirectory | None:
     """The newest run of this very scenario that still has points to measure and no live owner."""
     for directory in runs_in(base):
         with contextlib.suppress(RigError):  # a damaged run is not a candidate; naming it with --resume RUN shows why
-            if read_manifest(directory.manifest_path).scenario.digest != digest:
-                continue
+            manifest = read_manifest(directory.manifest_path)
+            if manifest.scenario.digest != digest or manifest.compare_group is not None:
+                continue  # one side of a comparison goes on with the other one only
             if directory.load().remaining() and not is_locked(directory.path / LOCK):
                 return directory
     return None
+
+
+def resumable_pair(base: Path, digest_a: str, digest_b: str) -> tuple[RunDirectory, RunDirectory] | None:
+    """The newest comparison of these two scenarios that still has points to measure and no live owner.
+
+    The group of a comparison is named after its run A.
+    """
+    for a in runs_in(base):
+        with contextlib.suppress(RigError):  # as above
+            manifest = read_manifest(a.manifest_path)
+            if manifest.compare_group != a.name or manifest.scenario.digest != digest_a:
+                continue
+            b = next((run for run in runs_in(base) if run.name != a.name and _in_group(run, a.name)), None)
+            if b is None or read_manifest(b.manifest_path).scenario.digest != digest_b:
+                continue
+            if any(run.load().remaining() for run in (a, b)) and not any(is_locked(r.path / LOCK) for r in (a, b)):
+                return a, b
+    return None
+
+
+def _in_group(run: RunDirectory, group: str) -> bool:
+    return read_manifest(run.manifest_path).compare_group == group
 
 
 def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved: str) -> UsageError:
     """The error for a resume that `latest_resumable` found nothing for; says how near the nearest run is."""
     hint = "run without --resume to start a new run"
     for directory in runs_in(base):
-        scenario = read_manifest(directory.manifest_path).scenario
+        manifest = read_manifest(directory.manifest_path)
+        scenario = manifest.scenario
+        if scenario.digest == digest and manifest.compare_group is not None:
+            message = f"nothing to resume: {directory.path} is one side of a comparison"
+            return UsageError(
+                message, hint="give --resume with the --against of the first run: both sides go on together"
+            )
         if scenario.digest == digest:
             lock = directory.path / LOCK
             state = (
                 f"is still being written by {describe(holder(lock))}" if is_locked(lock) else "has every point already"
             )
             return UsageError(f"nothing to resume: {directory.path} {state}", hint=hint)
-        if scenario.name == scenario_name:
+        if scenario.name == scenario_name and manifest.compare_group is None:
             differs = _differences(directory.resolved_path, resolved)
             message = f"nothing to resume: {directory.path} was started with another scenario: {differs}"
             return UsageError(message, hint=hint)
@@ -295,30 +325,12 @@ def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved:
 
 def _differences(recorded: Path, resolved: str) -> str:
     try:
-        before, after = (_flat(yaml.safe_load(text)) for text in (recorded.read_text("utf-8"), resolved))
+        before, after = (flat(yaml.safe_load(text)) for text in (recorded.read_text("utf-8"), resolved))
     except (OSError, ValueError, yaml.YAMLError) as error:
         return f"the digests differ, and {recorded.name} cannot be compared ({error})"
-    changes = _changes(before, after)
-    more = f" and {len(changes) - _SHOWN_CHANGES} more" if len(changes) > _SHOWN_CHANGES else ""
-    return ("; ".join(changes[:_SHOWN_CHANGES]) or "same values, written differently") + more
-
-
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [
-        f"{address}: {before.get(address, 'absent')} -> {after.get(address, 'absent')}"
-        for address in sorted(before.keys() | after.keys())
-        if before.get(address, ...) != after.get(address, ...)
-    ]
-
-
-def _flat(value: Any, address: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        parts = [_flat(item, f"{address}.{key}" if address else str(key)) for key, item in value.items()]
-    elif isinstance(value, list) and value:
-        parts = [_flat(item, f"{address}.{index}") for index, item in enumerate(value)]
-    else:
-        return {address: value}
-    return {key: item for part in parts for key, item in part.items()}
+    found = changes(before, after)
+    more = f" and {len(found) - _SHOWN_CHANGES} more" if len(found) > _SHOWN_CHANGES else ""
+    return ("; ".join(found[:_SHOWN_CHANGES]) or "same values, written differently") + more
 
 
 __all__ = [
@@ -328,6 +340,7 @@ __all__ = [
     "digest_of",
     "latest_resumable",
     "refresh_artefacts",
+    "resumable_pair",
     "runs_in",
     "utc",
     "why_nothing_to_resume",

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runner.results.breakdown import Breakdown, breakdown
+from runner.results.executions import mean_batch, statistics_of, utilisation
 from runner.results.records import Counts, Distribution, Estimate, ModelStatistics, Percentile, Trial
 from runner.results.stages import compute_shares
 
@@ -284,6 +286,74 @@ def compute_share(model: str) -> Metric:
     )
 
 
+def model_metrics(model: str) -> tuple[Metric, ...]:
+    """What one model of the pipeline did, composing or called by code."""
+
+    def of(value: Callable[[Trial, ModelStatistics], Cell]) -> Callable[[Trial], Cell]:
+        def extract(trial: Trial) -> Cell:
+            found = statistics_of(trial, model)
+            return None if found is None else value(trial, found)
+
+        return extract
+
+    return (
+        Metric(
+            f"server_executions.{model}", "executions", f"times {model} ran", None, of(lambda _, m: m.execution_count)
+        ),
+        Metric(
+            f"server_mean_batch.{model}",
+            "inferences",
+            f"inferences of {model} / its executions",
+            None,
+            of(lambda _, m: mean_batch(m)),
+        ),
+        Metric(
+            f"server_utilisation.{model}",
+            "ratio",
+            f"time of the executions of {model} / (time of the load * its instances); above 1 where they overlap",
+            None,
+            of(utilisation),
+        ),
+    )
+
+
+def _row(key: str, formula: str, of: Callable[[Breakdown], float], unit: str = "ms") -> Metric:
+    def extract(trial: Trial) -> float | None:
+        table = breakdown(trial)
+        return None if table is None else of(table)
+
+    return Metric(key, unit, formula, None, extract)
+
+
+BREAKDOWN: tuple[Metric, ...] = (
+    _row("load_latency_mean_ms", "mean latency over the whole load, warm-up and drain included", lambda b: b.total_ms),
+    _row(
+        "load_client_ms",
+        "of it in the client: waiting to be sent, written, read; the three rows and the residual add up",
+        lambda b: b.sum_ms("client"),
+    ),
+    _row(
+        "load_network_ms",
+        "of it between client and server: wait for the answer - time in the server, at least 0",
+        lambda b: b.sum_ms("network"),
+    ),
+    _row("load_server_ms", "of it in the server, end to end, by the server's clock", lambda b: b.sum_ms("server")),
+    _row(
+        "load_residual_ms",
+        "load_latency_mean_ms - the three rows; below 0 where the server claims more time than the client waited",
+        lambda b: b.residual_ms,
+    ),
+    _row("load_residual_share", "load_residual_ms / load_latency_mean_ms", lambda b: b.residual_share, "ratio"),
+    _row(
+        "load_measured_share",
+        "(load_client_ms + load_server_ms) / load_latency_mean_ms: what a clock measured",
+        lambda b: b.measured_share,
+        "ratio",
+    ),
+)
+"""Where the mean latency of the whole load went."""
+
+
 METRICS: tuple[Metric, ...] = (
     *COUNTS,
     *WINDOW,
@@ -294,5 +364,6 @@ METRICS: tuple[Metric, ...] = (
     *STREAM,
     *CLIENT,
     *SERVER,
+    *BREAKDOWN,
 )
 """Every metric with a fixed key."""

@@ -166,8 +166,50 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class WholeLoad:
+    """The client's side of everything that the server's counters cover: warm-up and drain included."""
+
+    elapsed_s: float
+    """First send to last outcome."""
+    completions: int
+    latency_mean_ms: float
+    time_split: TimeSplit
+    """Its parts."""
+    bytes_sent: int
+    """With framing and headers."""
+    bytes_received: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """How the server runs a model, by its own configuration of it."""
+
+    model: str
+    backend: str = ""
+    """For example python, dali, tensorrt; ensemble; empty where the server does not say."""
+    max_batch_size: int = 0
+    instances: int | None = None
+    """On all devices together; None where the server does not say, as of ensembles."""
+    on_gpu: bool = False
+    """At least one instance runs on a GPU."""
+    max_queue_delay_us: int | None = None
+    """How long the dynamic batcher may hold a request back; None without one."""
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """Executions of one batch size; an execution's time counts once, however many requests were in it."""
+
+    size: int
+    count: int
+    compute_input_ns: int
+    compute_infer_ns: int
+    compute_output_ns: int
+
+
+@dataclass(frozen=True)
 class ModelStatistics:
-    """Difference of one model's server-side counters around the trial; times are sums in nanoseconds."""
+    """Difference of one model's server-side counters around the trial; times are sums in nanoseconds over requests."""
 
     model: str
     version: str
@@ -183,6 +225,12 @@ class ModelStatistics:
     """End-to-end time inside the server of successful requests."""
     cache_hit_count: int = 0
     cache_miss_count: int = 0
+    cache_hit_ns: int = 0
+    """Looking up answers and taking them."""
+    cache_miss_ns: int = 0
+    """Looking up in vain, and putting answers in."""
+    batches: tuple[BatchStatistics, ...] = ()
+    """By batch size, ascending; empty where the backend does not report executions."""
 
 
 @dataclass(frozen=True)
@@ -220,3 +268,11 @@ class Trial:
     """Facts that belong to every number, for example {"weights": "random"}."""
     histograms: dict[str, str] = field(default_factory=dict)
     """latency, service, send_lag of the window: HdrHistogram V2, compressed, base64."""
+    raw: str | None = None
+    """What the numbers were made from: a file of the run directory, which `scenario verify` reads."""
+    bls: tuple[ModelStatistics, ...] = ()
+    """Models that the pipeline's own code calls, as far as the scenario names them: their time is inside its own."""
+    facts: tuple[ModelFacts, ...] = ()
+    """Of the models in `server` and `bls`."""
+    whole: WholeLoad | None = None
+    """None where the engine does not split latencies."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.results.distributions import distribution
@@ -20,7 +20,6 @@ from runner.results.records import (
     Counts,
     Estimate,
     Flag,
-    ModelStatistics,
     Percentile,
     SequenceSummary,
     StreamSummary,
@@ -30,6 +29,7 @@ from runner.results.records import (
     half_width,
 )
 from runner.results.student import student_t
+from runner.results.together import loads_together, models_together, splits_together
 
 if TYPE_CHECKING:
     from runner.results.run import PlannedCase
@@ -77,7 +77,9 @@ def pooled(case: PlannedCase, trials: Sequence[Trial]) -> tuple[Trial, Spread | 
         elapsed_s=sum(trial.elapsed_s for trial in trials),
         counts=_counts(used),
         summary=summary,
-        server=_server(used),
+        server=models_together(model for trial in used for model in trial.server),
+        bls=models_together(model for trial in used for model in trial.bls),
+        whole=loads_together([trial.whole for trial in used if trial.whole is not None]),
         flags=flags,
         errors={code: text for trial in reversed(trials) for code, text in trial.errors.items()},
         labels={key: value for key, value in used[0].labels.items() if all(t.labels.get(key) == value for t in used)},
@@ -157,7 +159,7 @@ def _percentile(q: float, own: Sequence[Percentile], value_ms: float, confidence
     logs = [math.log(max(p.estimate.value, 1e-6)) for p in own]
     half = student_t(confidence, len(own) - 1) * statistics.stdev(logs) / math.sqrt(len(own))
     supported = n_eff >= math.log((1 - confidence) / 2) / math.log(q / 100)
-    high = value_ms * math.exp(min(half, 700.0)) if supported else None
+    high = value_ms * math.exp(min(half, 600.0)) if supported else None
     return Percentile(q, Estimate(value_ms, value_ms * math.exp(-half), high), n_eff)
 
 
@@ -197,28 +199,9 @@ def _counts(used: Sequence[Trial]) -> Counts | None:
     )
 
 
-_NAMES = ("model", "version")
-_COUNTERS = tuple(field.name for field in fields(ModelStatistics) if field.name not in _NAMES)
-
-
-def _server(used: Sequence[Trial]) -> tuple[ModelStatistics, ...]:
-    """Counters of each model, added up."""
-    found: dict[tuple[str, str], ModelStatistics] = {}
-    for model in (model for trial in used for model in trial.server):
-        key = (model.model, model.version)
-        before = found.get(key)
-        sums = {name: getattr(model, name) + getattr(before, name) for name in _COUNTERS} if before else {}
-        found[key] = replace(model, **sums)
-    return tuple(found.values())
-
-
 def _time_split(summaries: Sequence[Summary]) -> TimeSplit | None:
     parts = [(summary.time_split, summary.completions) for summary in summaries if summary.time_split is not None]
-    total = sum(weight for _, weight in parts)
-    if not total:
-        return None
-    names = [field.name for field in fields(TimeSplit)]
-    return TimeSplit(*(sum(getattr(split, name) * weight for split, weight in parts) / total for name in names))
+    return splits_together(parts) if sum(weight for _, weight in parts) else None
 
 
 def _sequences(summaries: Sequence[Summary], histograms: dict[str, Histogram]) -> SequenceSummary | None:

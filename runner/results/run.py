@@ -203,6 +203,13 @@ def load_run(path: Path) -> Run:
     )
 
 
+def recorded_trials(path: Path) -> tuple[Trial, ...]:
+    """Every measurement as the journal of the run in `path` holds it: not pooled, not flagged later."""
+    journal = path / "journal.jsonl"
+    trials = _only(Trial, (_event(journal, entry) for entry in read_journal(journal).entries))
+    return tuple({(trial.case_id, trial.repeat, trial.anchor): trial for trial in trials}.values())
+
+
 def _by_repeat(trials: Iterable[Trial]) -> dict[str, tuple[Trial, ...]]:
     """The latest trial of each repeat: a resumed run measures again what has no measurement."""
     latest: dict[str, dict[int, Trial]] = {}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from runner.results.records import ModelStatistics
+from runner.results.executions import mean_batch
+from runner.results.records import BatchStatistics, ModelStatistics
 
-_COUNTERS = tuple(f.name for f in fields(ModelStatistics) if f.name not in ("model", "version"))
+_COUNTERS = tuple(f.name for f in fields(ModelStatistics) if f.name not in ("model", "version", "batches"))
+_BATCH_COUNTERS = tuple(f.name for f in fields(BatchStatistics) if f.name != "size")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,21 @@ def difference(before: Sequence[ModelStatistics], after: Sequence[ModelStatistic
 def _minus(late: ModelStatistics, early: ModelStatistics | None) -> ModelStatistics:
     if early is None:
         return late
-    return replace(late, **{name: getattr(late, name) - getattr(early, name) for name in _COUNTERS})
+    changed = {name: getattr(late, name) - getattr(early, name) for name in _COUNTERS}
+    return replace(late, **changed, batches=_batches_between(early.batches, late.batches))
+
+
+def _batches_between(early: Sequence[BatchStatistics], late: Sequence[BatchStatistics]) -> tuple[BatchStatistics, ...]:
+    """Batch sizes that were executed in between."""
+    earlier = {batch.size: batch for batch in early}
+
+    def minus(batch: BatchStatistics) -> BatchStatistics:
+        before = earlier.get(batch.size)
+        if before is None:
+            return batch
+        return replace(batch, **{name: getattr(batch, name) - getattr(before, name) for name in _BATCH_COUNTERS})
+
+    return tuple(batch for batch in map(minus, late) if batch.count)
 
 
 def went_backwards(delta: Sequence[ModelStatistics]) -> tuple[str, ...]:
@@ -109,7 +125,7 @@ def _stages(model: ModelStatistics, compute_total: int, queue_total: int) -> Mod
         version=model.version,
         requests=requests,
         executions=model.execution_count,
-        mean_batch=model.inference_count / model.execution_count if model.execution_count > 0 else None,
+        mean_batch=mean_batch(model),
         queue_ms=mean_ms(model.queue_ns),
         compute_input_ms=mean_ms(model.compute_input_ns),
         compute_infer_ms=mean_ms(model.compute_infer_ns),

@@ -261,4 +261,7 @@ def _statistics(counters: ModelStatistics) -> Any:
     details.compute_input.ns = counters.compute_input_ns
     details.compute_infer.ns = counters.compute_infer_ns
     details.compute_output.ns = counters.compute_output_ns
+    for batch in counters.batches:
+        row = answer.batch_stats.add(batch_size=batch.size)
+        row.compute_infer.count, row.compute_infer.ns = batch.count, batch.compute_infer_ns
     return answer

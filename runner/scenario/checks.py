@@ -95,6 +95,7 @@ def _unknown_models(root: Node) -> Iterator[Diagnostic]:
     models = [name for name, _ in _entries(root, "repository", "models")]
     named = [("workload.model", root.find(("workload", "model")))]
     named += [(f"server.load.{index}", node) for index, node in _entries(root, "server", "load")]
+    named += [(f"workload.bls_models.{index}", node) for index, node in _entries(root, "workload", "bls_models")]
     for address, node in named:
         if models and node is not None and isinstance(node.value, str) and node.value not in models:
             message = f"there is no model `{node.value}` in `repository.models`"

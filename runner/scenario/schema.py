@@ -226,6 +226,8 @@ class Workload(Strict):
 
     model: Name
     """Model that is called."""
+    bls_models: tuple[Name, ...] = ()
+    """Models that its code calls by itself (business logic scripting): loaded too, and their statistics shown."""
     service: Literal["kserve"] = "kserve"
     """How to talk to it."""
     protocol: Literal["grpc", "http"] = "grpc"

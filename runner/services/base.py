@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from runner.results.records import ModelStatistics
+from runner.results.records import ModelFacts, ModelStatistics
 from runner.services.tls import Tls
 
 
@@ -47,6 +47,8 @@ class ModelMetadata:
     outputs: tuple[TensorSpec, ...]
     composing_models: tuple[str, ...] = ()
     """Steps of an ensemble in pipeline order, nested ensembles resolved."""
+    facts: ModelFacts | None = None
+    """How the service runs it, where it says so."""
 
 
 SharedMemoryKind = Literal["system", "cuda"]

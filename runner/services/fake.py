@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runner.errors import ServiceError
-from runner.results.records import ModelStatistics
+from runner.results.records import BatchStatistics, ModelStatistics
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
 from runner.services.tensors import to_wire
 
@@ -141,6 +141,7 @@ class FakeServer:
     def _count_success(self, model: str, items: int, elapsed_ns: int) -> None:
         for name in (model, *self.models[model].metadata.composing_models):
             if name in self._counters:
+                self._count_execution(name, items, elapsed_ns)
                 self._count(
                     name,
                     success_count=1,
@@ -149,6 +150,15 @@ class FakeServer:
                     compute_infer_ns=elapsed_ns,
                     success_ns=elapsed_ns,
                 )
+
+    def _count_execution(self, model: str, items: int, elapsed_ns: int) -> None:
+        with self._lock:
+            old = self._counters[model]
+            same = next((b for b in old.batches if b.size == items), BatchStatistics(items, 0, 0, 0, 0))
+            more = replace(same, count=same.count + 1, compute_infer_ns=same.compute_infer_ns + elapsed_ns)
+            others = [batch for batch in old.batches if batch.size != items]
+            batches = tuple(sorted((*others, more), key=lambda batch: batch.size))
+            self._counters[model] = replace(old, batches=batches)
 
 
 class FakeService:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import grpc
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
@@ -28,6 +29,7 @@ from runner.services.base import (
 from runner.services.compression import compressed
 from runner.services.names import did_you_mean, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
+from runner.services.statistics import facts_in, statistics_in
 from runner.services.tensors import from_wire, to_wire
 from runner.services.tls import Tls, load_tls, name_in
 
@@ -157,6 +159,7 @@ class KServeGrpc:
             inputs=tuple(_spec(tensor, batched, optional) for tensor in answer.inputs),
             outputs=tuple(_spec(tensor, batched) for tensor in answer.outputs),
             composing_models=composing_models(model, self._steps),
+            facts=facts_in(model, _plain(config)),
         )
 
     def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
@@ -255,26 +258,7 @@ class KServeGrpc:
     def _statistics_of(self, model: str) -> ModelStatistics:
         request = pb.ModelStatisticsRequest(name=model)
         answer = self._call("ModelStatistics", request, f"read the statistics of model {model!r}", model)
-        versions = answer.model_stats
-
-        def total(counter: str, part: str) -> int:
-            return sum(getattr(getattr(version.inference_stats, counter), part) for version in versions)
-
-        return ModelStatistics(
-            model=model,
-            version=",".join(sorted((version.version for version in versions), key=version_order)),
-            success_count=total("success", "count"),
-            failure_count=total("fail", "count"),
-            inference_count=sum(version.inference_count for version in versions),
-            execution_count=sum(version.execution_count for version in versions),
-            queue_ns=total("queue", "ns"),
-            compute_input_ns=total("compute_input", "ns"),
-            compute_infer_ns=total("compute_infer", "ns"),
-            compute_output_ns=total("compute_output", "ns"),
-            success_ns=total("success", "ns"),
-            cache_hit_count=total("cache_hit", "count"),
-            cache_miss_count=total("cache_miss", "count"),
-        )
+        return statistics_in(model, _plain(answer).get("model_stats", ()))
 
     def _metadata_of(self, model: str) -> ModelMetadata:
         if model not in self._known:
@@ -338,6 +322,12 @@ def _refer(tensor: Any, place: SharedTensor) -> None:
     tensor.parameters["shared_memory_byte_size"].int64_param = place.nbytes
     if place.offset:
         tensor.parameters["shared_memory_offset"].int64_param = place.offset
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    """A message as the JSON that HTTP would give."""
+    document: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return document
 
 
 def _tls_hint(details: str) -> str | None:

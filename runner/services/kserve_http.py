@@ -18,6 +18,7 @@ from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, Tensor
 from runner.services.compression import compressed
 from runner.services.names import did_you_mean, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
+from runner.services.statistics import facts_in, statistics_in
 from runner.services.tensors import WIRE, from_wire, to_wire
 from runner.services.tls import Tls, load_tls
 
@@ -110,6 +111,7 @@ class KServeHttp:
             inputs=tuple(spec(tensor) for tensor in answer["inputs"]),
             outputs=tuple(spec(tensor) for tensor in answer["outputs"]),
             composing_models=composing_models(model, self._steps),
+            facts=facts_in(model, config),
         )
 
     def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
@@ -166,26 +168,7 @@ class KServeHttp:
 
     def _statistics_of(self, model: str) -> ModelStatistics:
         answer = self._json("GET", f"{_path(model)}/stats", f"read the statistics of model {model!r}", model)
-        versions = answer["model_stats"]
-
-        def total(counter: str, part: str) -> int:
-            return sum(int(v["inference_stats"].get(counter, {}).get(part, 0)) for v in versions)
-
-        return ModelStatistics(
-            model=model,
-            version=",".join(sorted((version["version"] for version in versions), key=version_order)),
-            success_count=total("success", "count"),
-            failure_count=total("fail", "count"),
-            inference_count=sum(int(version["inference_count"]) for version in versions),
-            execution_count=sum(int(version["execution_count"]) for version in versions),
-            queue_ns=total("queue", "ns"),
-            compute_input_ns=total("compute_input", "ns"),
-            compute_infer_ns=total("compute_infer", "ns"),
-            compute_output_ns=total("compute_output", "ns"),
-            success_ns=total("success", "ns"),
-            cache_hit_count=total("cache_hit", "count"),
-            cache_miss_count=total("cache_miss", "count"),
-        )
+        return statistics_in(model, answer["model_stats"])
 
     def _request(self, model: str, inputs: Tensors) -> tuple[dict[str, str], bytes]:
         """Headers and body of one inference."""

@@ -23,14 +23,24 @@ if TYPE_CHECKING:
 def measure_all(plan: Sequence[Planned], session: Session) -> None:
     """Make the measurements in their order; a server lasts until the plan asks for a fresh one, or until it dies."""
     if plan:
-        session.rooms.runtime.sweep()
-        sweep_shared_memory()
+        sweep_leftovers(session)
     for run in server_runs(plan):
-        prepared = prepared_for(run[0].case, plan, session)
-        rest = list(run)
-        while rest:
-            with served(run[0].case.scenario, prepared, session) as serving:
-                rest = measure_until_gone(rest, serving, session)
+        measure_server_run(run, plan, session)
+
+
+def sweep_leftovers(session: Session) -> None:
+    """Remove what dead runs left behind."""
+    session.rooms.runtime.sweep()
+    sweep_shared_memory()
+
+
+def measure_server_run(run: Sequence[Planned], plan: Sequence[Planned], session: Session) -> None:
+    """Make a part of the plan for which one server will do, on fresh ones as often as it dies."""
+    prepared = prepared_for(run[0].case, plan, session)
+    rest = list(run)
+    while rest:
+        with served(run[0].case.scenario, prepared, session) as serving:
+            rest = measure_until_gone(rest, serving, session)
 
 
 def prepared_for(case: Case, plan: Sequence[Planned], session: Session) -> Prepared:
@@ -99,7 +109,9 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             service=serving.service_for(case.scenario.workload),
             payloads=payloads.messages,
             drawing=payloads.drawing,
-            models=(serving.metadata.name, *serving.metadata.composing_models),
+            models=serving.pipeline.models,
+            bls=serving.pipeline.bls,
+            facts=serving.pipeline.facts,
             labels={**serving.prepared.labels, **payloads.facts()},
             server_check=serving.server.check,
             # One schedule of arrivals is one sample of them: the repeats take others, the cases of a block the same.
@@ -107,6 +119,7 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             on_progress=session.observer.on_progress,
             ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
             records=records_path(planned, settings.repeats, session),
+            raw=raw_path(planned, session),
         )
 
 
@@ -117,6 +130,12 @@ def records_path(planned: Planned, repeats: int, session: Session) -> Path | Non
         return None
     suffix = f"-anchor{planned.repeat}" if planned.anchor else f"-repeat{planned.repeat}" if repeats > 1 else ""
     return session.writer.directory.path / "records" / f"{case.id}{suffix}.bin"
+
+
+def raw_path(planned: Planned, session: Session) -> Path:
+    """Where the closed slices of a measurement go."""
+    kind = "anchor" if planned.anchor else "r"
+    return session.writer.directory.path / "slices" / f"{planned.case.id}-{kind}{planned.repeat}.hlog"
 
 
 def _died(server: RunningServer, session: Session) -> bool:

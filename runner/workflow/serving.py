@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runner.scenario.case import Case
     from runner.scenario.schema import Scenario, Workload
     from runner.services.base import Endpoint, ModelMetadata, Service
+    from runner.services.pipeline import Pipeline
     from runner.services.tls import Tls
     from runner.setup.base import Prepared
     from runner.workflow.session import Session
@@ -33,6 +34,7 @@ class Serving:
     server: RunningServer
     prepared: Prepared
     metadata: ModelMetadata
+    pipeline: Pipeline
     connect: Callable[[Endpoint, Workload], Service]
     _pools: dict[str, Payloads] = field(default_factory=dict)
     _services: dict[str, Service] = field(default_factory=dict)
@@ -92,6 +94,8 @@ class Serving:
 @contextmanager
 def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator[Serving]:
     """A server with this configuration, up and asked for its metadata; stopped on leaving whatever happens."""
+    from runner.services.pipeline import read_pipeline
+
     session.servers_started += 1
     spec = server_spec(scenario, prepared, session)
     session.observer.on_server(f"starting, log in {spec.log}")
@@ -103,7 +107,9 @@ def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator
             facts = server.facts()
             session.writer.update(server=facts)
             session.observer.on_server(f"is up: {', '.join(f'{k} {v}' for k, v in facts.items())}")
-            yield Serving(server, prepared, first.metadata(workload.model), connect, _services=services)
+            metadata = first.metadata(workload.model)
+            pipeline = read_pipeline(first, metadata, workload.bls_models)
+            yield Serving(server, prepared, metadata, pipeline, connect, _services=services)
         finally:
             for service in services.values():
                 service.close()
@@ -116,7 +122,8 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
     directory = session.writer.directory
     return ServerSpec(
         repository=prepared.repository,
-        load=scenario.server.load or (scenario.workload.model,),
+        # What a model's code calls is no dependent of it that the server knows of.
+        load=scenario.server.load or (*scenario.workload.bls_models, scenario.workload.model),
         canary=scenario.workload.model,
         run_id=directory.name,
         log=directory.logs / f"server-{session.servers_started}.log",

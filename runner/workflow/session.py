@@ -97,7 +97,8 @@ class Session:
     prepared: dict[str, Prepared] = field(default_factory=dict)
     """Server key -> setup that was made for it: servers may be started in any order, and again."""
     _warm: bool = False
-    _ceilings: dict[int, float] = field(default_factory=dict)
+    ceilings: dict[int, float] = field(default_factory=dict)
+    """Requests in flight -> what the engine alone could send; the two sides of a comparison share them."""
 
     def note_death(self, error: ServiceError) -> None:
         """Count a server that is gone; after several in a row its error is raised instead."""
@@ -116,9 +117,9 @@ class Session:
         """What the engine alone could send on this machine, measured once for each concurrency."""
         from runner.measure.ceiling import engine_ceiling_per_s
 
-        if concurrency not in self._ceilings:
-            self._ceilings[concurrency] = engine_ceiling_per_s(self.rooms.engine, concurrency)
-        return self._ceilings[concurrency]
+        if concurrency not in self.ceilings:
+            self.ceilings[concurrency] = engine_ceiling_per_s(self.rooms.engine, concurrency)
+        return self.ceilings[concurrency]
 
 
 @contextmanager

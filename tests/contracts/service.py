@@ -62,6 +62,9 @@ class ServiceContract:
         assert (did.success_count, did.failure_count, did.inference_count) == (5, 0, 15)
         assert 1 <= did.execution_count <= 5
         assert did.success_ns > 0
+        assert sum(batch.count for batch in did.batches) == did.execution_count
+        assert sum(batch.count * batch.size for batch in did.batches) == did.inference_count
+        assert 0 < sum(batch.compute_infer_ns for batch in did.batches) <= did.compute_infer_ns
 
     def test_statistics_come_in_the_order_asked_for(self, service: Service) -> None:
         assert service.statistics([]) == ()

@@ -10,6 +10,8 @@
                     2 ends the model's process: only on a server of your own
 - `chain`           ensemble: identity, then sleepy
 - `nested`          ensemble: chain, then identity
+- `backwards`       ensemble: sleepy, then identity
+- `caller`          its code calls sleepy
 - `accumulate`      sequences: OUTPUT0 = sum of INPUT0 so far, refuses what is out of order; INPUT0 = -1 fails
 - `repeat`          decoupled: as many responses as INPUT0 (INT32 [1]) says, DELAY_MS (FP32 [1]) apart; below 0 fails
 """
@@ -28,7 +30,7 @@ from runner.runtimes.embedded import EmbeddedRuntime
 from runner.services.kserve import KServeGrpc
 
 MODELS = Path(__file__).parent / "resources" / "models"
-ALL = ("identity", "identity_bytes", "echo", "sleepy", "nested", "accumulate", "repeat")
+ALL = ("identity", "identity_bytes", "echo", "sleepy", "nested", "backwards", "caller", "accumulate", "repeat")
 
 
 @pytest.fixture(scope="session")

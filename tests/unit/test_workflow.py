@@ -6,17 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from runner.errors import RigError, ServiceError, UsageError
+from runner.errors import RigError, ScenarioError, ServiceError, UsageError
 from runner.load.native import NativeEngine
+from runner.report import console_table
 from runner.results.records import Trial
 from runner.runtimes.fake import FakeRuntime
 from runner.scenario.loading import LoadedScenario, load_scenario
 from runner.scenario.matrix import expand
-from runner.services.fake import FakeServer, Script
+from runner.services.fake import FakeServer, Script, identity_model
 from runner.services.kserve import connect
 from runner.workflow import (
     MAX_SERVER_DEATHS,
@@ -214,6 +215,64 @@ def test_the_rig_cools_down_between_points_and_not_before_the_first(
     assert pauses == [2.0] * 3
 
 
+def test_an_axis_over_the_profile_measures_the_same_points_both_ways(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    scenario = loaded(
+        "measure={profile: explore, warmup: {max_fraction: 40%}, window: {min: 200ms, max: 300ms}, drain: 1s}",
+        "matrix.axes={measure.profile: [explore, reference], load.concurrency: [2]}",
+        "measure.max_error_rate=5%",
+    )
+    plan = plan_scenario(scenario, options)
+    assert len({case.id for case in plan.cases}) == 2
+    assert [case.id.split("-c2-")[0] for case in plan.cases] == ["pexplore", "preference"]
+    outcome = run_scenario(scenario, options, rooms=rooms())
+    explore, reference = (point.trial for point in outcome.run.points())
+    assert explore is not None
+    assert reference is not None
+    assert reference.summary is not None
+    assert reference.summary.completions == 64
+    assert reference.summary.first_wave is not None
+    assert "64 requests from cold" in console_table(outcome.run, width=200)
+
+
+def test_records_of_repeats_and_anchors_do_not_overwrite_each_other(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    scenario = loaded(
+        "measure.records=full",
+        "measure.repeats=2",
+        "matrix.axes={load.concurrency: [1, 2]}",
+        "matrix.anchor={every: 9, at: {load.concurrency: 1}}",
+    )
+    outcome = run_scenario(scenario, options, rooms=rooms())
+    names = {path.stem.partition("-")[0] + path.stem[path.stem.index("-", 3) :] for path in records_of(outcome)}
+    assert names == {"c1-repeat0", "c1-repeat1", "c2-repeat0", "c2-repeat1", "c1-anchor0", "c1-anchor1"}
+    assert all(path.stat().st_size > 40 * 40 for path in records_of(outcome))
+
+
+def records_of(outcome: Outcome) -> list[Path]:
+    return list((outcome.directory / "records").iterdir())
+
+
+def test_every_repeat_has_a_schedule_of_its_own_and_a_block_has_one(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    class Engine(NativeEngine):
+        seeds: ClassVar[list[int]] = []
+
+        def run(self, plan: Any, *rest: Any) -> Any:
+            if plan.transport.kind != "null":
+                self.seeds.append(plan.seed)
+            return super().run(plan, *rest)
+
+    made = replace(rooms(), engine=Engine())
+    run_scenario(
+        loaded("measure.repeats=2", "measure.seed=7", "matrix.axes={load.concurrency: [1, 2]}"), options, rooms=made
+    )
+    assert Engine.seeds == [7, 7, 8, 8]
+
+
 def test_an_axis_over_the_server_restarts_it_once_per_value(
     loaded: Callable[..., LoadedScenario], options: RunOptions
 ) -> None:
@@ -392,6 +451,27 @@ def test_a_mix_counts_the_items_of_each_request(loaded: Callable[..., LoadedScen
     assert per_request == pytest.approx(trial.server[0].inference_count / 400)
     assert 2 < per_request < 3.6
     assert trial.labels["payload_mix"] == "3 × batch 1; 1 × batch 8"
+
+
+def test_models_that_code_calls_are_loaded_and_read_when_they_are_named(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    models = f"repository.models={{identity: {{from: {MODEL}}}, helper: {{from: {MODEL}}}}}"
+    made, recorder = rooms(FakeServer({n: identity_model(n) for n in ("identity", "helper")})), Recorder()
+    scenario = loaded(models, "workload.bls_models=[helper]", "matrix.axes={load.concurrency: [1]}")
+    run_scenario(scenario, options, recorder, made)
+    assert isinstance(made.runtime, FakeRuntime)
+    assert made.runtime.started[0].load == ("helper", "identity")
+    [trial] = recorder.trials
+    assert [m.model for m in trial.bls] == ["helper"]
+    assert [facts.model for facts in trial.facts] == ["identity", "helper"]
+
+
+def test_an_unknown_model_that_code_calls_is_a_mistake(loaded: Callable[..., LoadedScenario]) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        loaded("workload.bls_models=[nobody]")
+    [mistake] = caught.value.diagnostics
+    assert (mistake.code, mistake.address) == ("E120", "workload.bls_models.0")
 
 
 def test_a_mix_raises_the_batch_that_the_model_must_take(loaded: Callable[..., LoadedScenario]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runner.measure.selftest import client, closed, judged, opened, virtual
+from runner.measure.selftest import client, closed, compared, judged, opened, virtual
 from runner.measure.selftest.bench import RunRow
 
 
@@ -61,7 +61,14 @@ ROWS = (
     Row(
         17, "coverage of the 95 % intervals", "90 to 98 %; p99 from 85 %", "200 seeds", _COVERAGE, virtual.coverage_row
     ),
-    Row(18, "A/A comparison, +3 %", "≤ 7 % different, ≥ 90 % found", "100 comparisons", "with the comparison itself"),
+    Row(
+        18,
+        "A/A comparison, +3 %",
+        "≤ 7 % different, ≥ 90 % found",
+        "100 comparisons",
+        "`test_comparing.py`",
+        compared.comparison,
+    ),
     Row(19, "capacity search on M/D/1", "within −5 to +1 %", "95 % of runs", "not yet: there is no search"),
     Row(20, "scripted GPU counters", "J within 0.5 %, flags exact", "exact", "with the telemetry"),
     Row(

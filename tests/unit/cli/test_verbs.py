@@ -113,3 +113,65 @@ def test_reset_says_when_something_could_not_be_removed(
     assert invoke(["reset", "verbs.yaml"]) == 3
     assert "refused" in capsys.readouterr().out
     assert elsewhere.exists()
+
+
+# --- comparing and verifying --------------------------------------------------------------------------------------
+
+
+def results(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()[-1].removeprefix("results: ").split()
+
+
+def test_run_against_prints_a_comparison_and_both_directories(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = invoke(
+        ["run", "verbs.yaml", "--against", "verbs.yaml", "--against-set", "workload.batch=2", "--blocks", "2"]
+    )
+    assert code in (0, 5)
+    captured = capsys.readouterr()
+    assert "workload.batch: 1 | 2" in captured.out
+    a, b = captured.out.splitlines()[-1].removeprefix("results: ").split()
+    assert Path(a, "points.csv").is_file()
+    assert invoke(["compare", Path(a).name, b, "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.startswith("**")
+    assert invoke(["compare", a, b, "--fail-if", "better or not better"]) == 10
+    assert "gate missed" in capsys.readouterr().err
+    assert invoke(["verify", a]) == 0
+    assert "as measured" in capsys.readouterr().out
+    Path(b, "points.csv").unlink()
+    assert invoke(["verify", Path(b).name]) == 5
+    assert "points.csv file: expected" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "verbs.yaml", "--fail-if", "worse"], "need --against FILE"),
+        (["run", "verbs.yaml", "--against", "verbs.yaml", "--fail-if", "worst"], "no metric 'worst'"),
+        (["run", "verbs.yaml", "--against", "verbs.yaml", "--metric", "in_flight_mean"], "could be better or worse"),
+        (["run", "verbs.yaml", "--against", "verbs.yaml", "--margin", "2"], "--margin: expected a share"),
+        (["run", "verbs.yaml", "--against", "verbs.yaml", "--blocks", "1"], "x>=2"),
+        (["run", "verbs.yaml", "--against", "nothing.yaml"], "nothing.yaml"),
+        (["compare", "nothing", "nothing"], "no run 'nothing'"),
+        (["verify", "nothing"], "no run 'nothing'"),
+    ],
+)
+def test_comparisons_that_make_no_sense_are_refused_before_anything_is_measured(
+    server: FakeServer, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert invoke(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_a_run_is_not_compared_with_itself(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    invoke(["run", "verbs.yaml", "--progress", "none"])
+    (directory,) = results(capsys)
+    assert invoke(["compare", directory, directory]) == 2
+    assert "are the same run" in capsys.readouterr().err
+
+
+def test_dry_run_against_shows_both_plans(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "verbs.yaml", "--against", "verbs.yaml", "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("target -") == 2

@@ -17,7 +17,7 @@ from runner.measure.ceiling import engine_ceiling_per_s
 from runner.measure.trial import failed_trial, measure_case
 from runner.measure.watch import TrialProgress
 from runner.results.histogram import Histogram
-from runner.results.records import ModelStatistics, Trial
+from runner.results.records import ModelFacts, ModelStatistics, Trial
 from runner.scenario.case import Case
 from runner.scenario.schema import PeriodicLoad, Scenario
 from runner.services.base import Endpoint, Route, Service
@@ -128,6 +128,14 @@ def test_a_healthy_point() -> None:
     assert trial.server[0].success_count == trial.counts.ok == trial.counts.sent
     assert set(trial.histograms) == {"latency", "service", "send_lag"}
     assert Histogram.from_hdr_v2(trial.histograms["latency"]).count == trial.summary.completions
+
+
+def test_models_that_code_calls_are_kept_apart_from_those_of_the_pipeline() -> None:
+    facts = tuple(ModelFacts(name, "python", instances=1) for name in (*MODELS, "called"))
+    trial = run(bls=("called",), facts=facts)
+    assert [m.model for m in trial.server] == list(MODELS)
+    assert [(m.model, m.success_count) for m in trial.bls] == [("called", trial.server[0].success_count)]
+    assert trial.facts == facts
 
 
 def test_the_plan_is_the_scenarios() -> None:

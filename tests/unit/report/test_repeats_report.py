@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from runner.report import combined_csv, console_table, points_csv, points_json, repeats_csv, stages_csv, write_reports
+from runner.results.anchors import AnchorStep
 from runner.results.histogram import Histogram
 from runner.results.run import Run
 from tests.unit.results.sample_run import CASES, create, failed, small_run, summary, trial
@@ -90,6 +92,25 @@ def test_the_table_says_how_to_read_it(run: Run) -> None:
     assert "medians of 0 to 5 repeats, ± by Student's t between them" in table
     assert "throughput varies by 3.5% between repeats and 1.0% within one, at most" in table
     assert "anchor b8-c4: 5 measurements, largest change +4.0% ±2.8%: the rig drifted 4 times" in table
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([(0.04, 0.03), (0.0, 0.01)], "drifted once, see the points flagged trend"),
+        ([(0.01, 0.008), (0.0, 0.01)], "the rig is level"),
+        ([(0.0, 0.565), (0.0, 0.01)], "no drift seen, but less than 56.5% would not be"),
+        ([(0.0, math.inf)], "no drift could be seen"),
+    ],
+)
+def test_an_anchor_that_is_known_badly_shows_no_level_rig(
+    run: Run, steps: list[tuple[float, float]], words: str
+) -> None:
+    found = tuple(AnchorStep(0, 2, change, uncertainty) for change, uncertainty in steps)
+    drifting = replace(run, anchor_steps=found)
+    assert words in console_table(drifting, width=160)
+    first, *_ = json.loads(points_json(drifting))["anchor"]["steps"]
+    assert first["uncertainty"] == (steps[0][1] if math.isfinite(steps[0][1]) else None)
 
 
 def test_files_of_a_repeated_run(tmp_path: Path) -> None:

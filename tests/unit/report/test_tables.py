@@ -54,12 +54,21 @@ def test_every_point_has_a_row_in_matrix_order(run: Run) -> None:
     assert batches == [(str(case.batch), str(case.load["concurrency"])) for case in CASES]
 
 
+def flat_diagnosis(found: dict[str, Any] | None) -> dict[str, Any]:
+    """Sentence and knobs are one cell in CSV."""
+    if found is None:
+        return dict.fromkeys(("diagnosis", "diagnosis_model", "diagnosis_text"))
+    text = f"{found['sentence']}: {', or '.join(found['knobs'])}"
+    return {"diagnosis": found["kind"], "diagnosis_model": found["model"], "diagnosis_text": text}
+
+
 def test_csv_and_json_hold_the_same_values(run: Run) -> None:
     for row, point in zip(rows(points_csv(run)), json.loads(points_json(run))["points"], strict=True):
         flat = {**point, **point["parameters"], "load": point["load"]["kind"]}
         flat["flags"] = ";".join(flag["code"] for flag in point["flags"])
         for key in ("failed_by_code", "labels"):
             flat[key] = ";".join(f"{name}={value}" for name, value in point[key].items())
+        flat |= flat_diagnosis(point["diagnosis"])
         assert row == {key: cell_text(flat[key]) for key in row}
 
 

@@ -8,7 +8,19 @@ from typing import Any
 
 from runner.results.directory import RunDirectory, digest_of
 from runner.results.histogram import Histogram
-from runner.results.records import Counts, Estimate, Flag, ModelStatistics, Percentile, Summary, Trial
+from runner.results.records import (
+    BatchStatistics,
+    Counts,
+    Estimate,
+    Flag,
+    ModelFacts,
+    ModelStatistics,
+    Percentile,
+    Summary,
+    TimeSplit,
+    Trial,
+    WholeLoad,
+)
 from runner.results.run import PlannedCase
 
 STARTED = datetime(2025, 11, 21, 4, 0, 0, tzinfo=UTC)
@@ -75,6 +87,7 @@ def model(name: str, queue: int, infer: int, executions: int = 600, success: int
         compute_infer_ns=infer * 1000 * success,
         compute_output_ns=5_000 * success,
         success_ns=(queue + infer + 15) * 1000 * success,
+        batches=(BatchStatistics(2, executions, 10_000 * executions, infer * 1000 * executions, 5_000 * executions),),
     )
 
 
@@ -83,6 +96,17 @@ SERVER = (
     model("preprocess", 500, 1985),
     model("classify", 300, 5985),
 )
+
+FACTS = (
+    ModelFacts("tiny", "ensemble", 8),
+    ModelFacts("preprocess", "python", 8, instances=1, max_queue_delay_us=500),
+    ModelFacts("classify", "python", 8, instances=2),
+)
+WHOLE = WholeLoad(
+    12.0, 1200, 10.0, TimeSplit(0.0, 0.125, 9.625, 0.25), bytes_sent=120_000_000, bytes_received=5_000_000
+)
+EXPLAINED: dict[str, Any] = {"facts": FACTS, "whole": WHOLE}
+"""What a stage table and a diagnosis need beyond the counters."""
 
 FLAG = Flag("client_limited", 0.97, 0.85, "invalidates", "the client used 97 % of a core; give it more cores")
 NOTE = Flag("precision_unmet", 0.031, 0.03, "informs", "p95 is known to ±3.10 % where 3.00 % was asked for")
@@ -129,7 +153,7 @@ def small_run(base: Path) -> RunDirectory:
         writer.write_resolved(RESOLVED)
         writer.begin(CASES)
         writer.skip("b8-c16", 'matrix.skip: "workload.batch * load.concurrency > 100"')
-        writer.append(trial(CASES[0]))
+        writer.append(trial(CASES[0], **EXPLAINED))
         writer.append(trial(CASES[1], summary=summary(1, 123.456789, 32.4), flags=(NOTE,)))
         writer.append(invalid(CASES[2]))
         writer.append(failed(CASES[3], "=the server died, exit status 137"))

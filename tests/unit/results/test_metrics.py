@@ -4,15 +4,17 @@ import re
 
 import pytest
 
-from runner.results.metrics import METRICS, Metric, compute_share, percentile, percentile_name
+from runner.results.metrics import METRICS, Metric, compute_share, model_metrics, percentile, percentile_name
 from runner.results.records import Counts, Distribution, SequenceSummary, StreamSummary, TimeSplit, Trial
-from tests.unit.results.sample_run import CASES, failed, invalid, summary, trial
+from tests.unit.results.sample_run import CASES, FACTS, WHOLE, failed, invalid, summary, trial
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 UNIT_ENDING = {"ms": "_ms", "us": "_us", "s": "_s", "1/s": "_per_s"}
 
 
-@pytest.mark.parametrize("metric", [*METRICS, *percentile(99.9), compute_share("m")], ids=lambda m: m.key)
+@pytest.mark.parametrize(
+    "metric", [*METRICS, *percentile(99.9), compute_share("m"), *model_metrics("m")], ids=lambda m: m.key
+)
 def test_a_declaration_is_complete(metric: Metric) -> None:
     assert metric.formula
     ending = UNIT_ENDING.get(metric.unit)
@@ -33,6 +35,8 @@ def test_every_metric_of_a_full_trial_has_a_value() -> None:
     times = Distribution(count=8, mean_ms=1.0, p50_ms=1.0, p90_ms=2.0, p95_ms=3.0, p99_ms=4.0, max_ms=5.0)
     full = trial(
         CASES[0],
+        whole=WHOLE,
+        facts=FACTS,
         summary=summary(
             offered_per_s=100.0,
             time_split=TimeSplit(0.0, 0.5, 9.0, 0.5),
@@ -91,6 +95,21 @@ def test_shares_of_computation_sum_to_one() -> None:
     shares = [compute_share(name).extract(trial(CASES[0])) for name in ("preprocess", "classify")]
     assert shares == [0.25, 0.75]
     assert compute_share("nobody").extract(trial(CASES[0])) is None
+
+
+def test_what_each_model_did() -> None:
+    full = trial(CASES[0], whole=WHOLE, facts=FACTS)
+    assert [metric.extract(full) for metric in model_metrics("preprocess")] == [600, 2.0, pytest.approx(0.1)]
+    assert [metric.extract(full) for metric in model_metrics("classify")] == [600, 2.0, pytest.approx(0.15)]
+    assert [metric.extract(full) for metric in model_metrics("tiny")] == [None, None, None]
+
+
+def test_the_rows_of_the_whole_load_add_up() -> None:
+    full = trial(CASES[0], whole=WHOLE)
+    rows = [value(f"load_{name}_ms", full) for name in ("client", "network", "server", "residual")]
+    assert rows == [0.375, 0.625, 9.0, pytest.approx(0)]
+    assert value("load_latency_mean_ms", full) == 10.0
+    assert value("load_measured_share", full) == pytest.approx(0.9375)
 
 
 def test_a_model_without_an_ensemble_is_its_own_stage() -> None:

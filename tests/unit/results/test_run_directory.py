@@ -26,7 +26,7 @@ from runner.results.manifest import read_manifest
 from runner.results.run import PlannedCase, load_run
 from runner.scenario.case import Case
 from runner.scenario.schema import Scenario
-from tests.unit.results.sample_run import CASES, RESOLVED, STARTED, create, failed, invalid, small_run, trial
+from tests.unit.results.sample_run import CASES, EXPLAINED, RESOLVED, STARTED, create, failed, invalid, small_run, trial
 
 DIGEST = digest_of(RESOLVED)
 
@@ -98,7 +98,7 @@ def test_cases_of_the_matrix_are_kept_in_order_with_the_reason_of_skipped_ones(t
 def test_a_run_reads_back_what_was_written(tmp_path: Path) -> None:
     run = small_run(tmp_path).load()
     assert [point.state for point in run.points()] == ["ok", "ok", "invalid", "failed", "skipped", "missing"]
-    assert run.trials["b1-c1"] == trial(CASES[0])
+    assert run.trials["b1-c1"] == trial(CASES[0], **EXPLAINED)
     assert [point.reason for point in run.points()] == [
         None,
         None,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from runner.results.records import ModelStatistics
+from runner.results.records import BatchStatistics, ModelStatistics
 from runner.results.stages import compute_shares, difference, stage_table, went_backwards
 
 MS = 1_000_000
@@ -34,6 +34,15 @@ def test_differences_are_per_model_and_version() -> None:
     first, second = difference((PREPROCESS, CLASSIFY), later)
     assert (first.model, first.success_count, first.queue_ns) == ("classify", 50, 0)
     assert second == later[1]
+
+
+def test_differences_are_per_batch_size() -> None:
+    early = replace(CLASSIFY, batches=(BatchStatistics(1, 5, 1, 10, 1), BatchStatistics(8, 2, 3, 40, 3)))
+    late = replace(
+        CLASSIFY, batches=(*early.batches[:1], BatchStatistics(4, 3, 1, 9, 1), BatchStatistics(8, 6, 9, 90, 9))
+    )
+    (did,) = difference((early,), (late,))
+    assert did.batches == (BatchStatistics(4, 3, 1, 9, 1), BatchStatistics(8, 4, 6, 50, 6))
 
 
 def test_counters_that_went_backwards_name_their_models() -> None:

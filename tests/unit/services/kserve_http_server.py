@@ -162,6 +162,10 @@ def _statistics(fake: FakeServer, model: str) -> dict[str, Any]:
             "fail": {"count": counted.failure_count},
             "compute_infer": {"ns": counted.compute_infer_ns},
         },
+        "batch_stats": [
+            {"batch_size": batch.size, "compute_infer": {"count": batch.count, "ns": batch.compute_infer_ns}}
+            for batch in counted.batches
+        ],
     }
 
 

@@ -15,6 +15,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from runner.errors import ServiceError
+from runner.results.records import ModelFacts
 from runner.runtimes.fake import serving
 from runner.runtimes.serverlog import ServerLog
 from runner.scenario.schema import Workload
@@ -65,7 +66,7 @@ def test_metadata_has_optional_inputs_platform_and_steps(client: Callable[..., K
         composing_models=("part",),
     )
     service = client(FakeServer({"part": FakeModel(plain), "whole": FakeModel(whole)}))
-    assert service.metadata("whole") == whole
+    assert service.metadata("whole") == dataclasses.replace(whole, facts=ModelFacts("whole"))
 
 
 def test_a_message_is_the_protobuf_with_raw_contents(client: Callable[..., KServeGrpc]) -> None:

@@ -1,0 +1,103 @@
+"""Two runs, point by point: which measurements stand against each other, and what cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from runner.measure.compared_metrics import Rules, contrast_of, judged_family
+from runner.results.comparison import MIN_PAIRS, ComparedPoint, Comparison, Design, LeftOut, Side, Where
+from runner.results.matching import Match, match_points
+from runner.results.records import Trial
+from runner.results.rigs import differences
+from runner.results.run import Run
+
+
+def compare(a: Run, b: Run, rules: Rules) -> Comparison:
+    """A against B, the baseline; points of either that cannot be compared are listed with the reason."""
+    matches, left_out = match_points(a.cases, b.cases)
+    in_blocks = a.manifest.compare_group is not None and a.manifest.compare_group == b.manifest.compare_group
+    points: list[ComparedPoint] = []
+    for match in matches:
+        found = _compared(match, _Trials.of(a, match.a.case_id), _Trials.of(b, match.b.case_id), in_blocks, rules)
+        if isinstance(found, LeftOut):
+            left_out.append(found)
+        else:
+            points.append(found)
+    adjustment, judged = judged_family(points, rules)
+    return Comparison(
+        _side(a), _side(b), rules.margin, rules.confidence, adjustment, differences(a, b), judged, tuple(left_out)
+    )
+
+
+def _side(run: Run) -> Side:
+    manifest = run.manifest
+    return Side(str(run.path), manifest.run_id, manifest.scenario.name, manifest.started_utc)
+
+
+# --- one point ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """The measurements of one case in one run."""
+
+    usable: dict[tuple[int, int], Trial]
+    """By block and repeat."""
+    reasons: tuple[str, ...]
+    """Why the others are not."""
+
+    @classmethod
+    def of(cls, run: Run, case_id: str) -> _Trials:
+        """Only what every check let pass: an invalid number is not what it says."""
+        trials = run.repeats.get(case_id, ())
+        usable = {(trial.block, trial.repeat): trial for trial in trials if trial.state == "ok"}
+        reasons = tuple(dict.fromkeys(_why_not(trial) for trial in trials if trial.state != "ok"))
+        skipped = run.skipped.get(case_id)
+        return cls(
+            usable, reasons or (f"skipped: {skipped}" if skipped else "not measured",) if not usable else reasons
+        )
+
+
+def _why_not(trial: Trial) -> str:
+    codes = ", ".join(flag.code for flag in trial.flags if flag.consequence == "invalidates")
+    return f"{trial.state}: {codes or trial.failure or 'no reason was recorded'}".splitlines()[0]
+
+
+def _compared(match: Match, a: _Trials, b: _Trials, in_blocks: bool, rules: Rules) -> ComparedPoint | LeftOut:
+    unusable = {name: side for name, side in (("A", a), ("B", b)) if not side.usable}
+    if unusable:
+        where: Where = "A and B" if len(unusable) == 2 else "A" if "A" in unusable else "B"
+        why = " · ".join(f"{name} {'; '.join(side.reasons)}" for name, side in unusable.items())
+        return LeftOut(where, (match.b if where == "B" else match.a).case_id, why)
+    common = sorted(a.usable.keys() & b.usable.keys()) if in_blocks else []
+    design = _design(common, a, b)
+    keys_a, keys_b = (common, common) if design == "paired" else (sorted(a.usable), sorted(b.usable))
+    trials_a, trials_b = [a.usable[key] for key in keys_a], [b.usable[key] for key in keys_b]
+    # The lower of two confidences makes the wider errors of the same interval.
+    rules = replace(rules, interval_confidence=min(match.a.confidence, match.b.confidence))
+    contrasts = [contrast_of(metric, design, trials_a, trials_b, rules) for metric in rules.metrics]
+    return ComparedPoint(
+        parameters=match.parameters,
+        case_a=match.a.case_id,
+        case_b=match.b.case_id,
+        design=design,
+        used_a=len(trials_a),
+        used_b=len(trials_b),
+        contrasts=tuple(contrast for contrast in contrasts if contrast is not None),
+        notes=(*match.notes, *_design_notes(design, common, a, b)),
+    )
+
+
+def _design(common: Sequence[tuple[int, int]], a: _Trials, b: _Trials) -> Design:
+    if len(common) >= 2:
+        return "paired"
+    return "repeats" if min(len(a.usable), len(b.usable)) >= 2 else "within_run"
+
+
+def _design_notes(design: Design, common: Sequence[tuple[int, int]], a: _Trials, b: _Trials) -> Iterable[str]:
+    if design == "paired" and len(common) < MIN_PAIRS:
+        yield f"{len(common)} blocks: sign flips cannot reach p < 0.05 with fewer than {MIN_PAIRS}"
+    for name, side in (("A", a), ("B", b)):
+        if side.reasons:
+            yield f"measurements of {name} left out: {'; '.join(side.reasons)}"

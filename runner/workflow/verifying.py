@@ -1,0 +1,58 @@
+"""`scenario verify`: digests, every trial from its raw record, every report from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import RigError
+
+if TYPE_CHECKING:
+    from runner.results.records import Trial
+    from runner.results.run import Run
+    from runner.results.verification import Discrepancy, Verification
+
+
+def verify_run(path: Path) -> Verification:
+    """Make everything in the run directory again that can be, and list what differs; changes nothing.
+
+    Raises:
+        UsageError: the folder is no run.
+        RigError: its manifest cannot be read.
+    """
+    from runner.results.artefacts import check_digests, unlisted
+    from runner.results.directory import RunDirectory
+    from runner.results.manifest import read_manifest
+    from runner.results.run import recorded_trials
+    from runner.results.verification import Discrepancy, Verification
+
+    directory = RunDirectory.open(path)
+    manifest = read_manifest(directory.manifest_path)
+    found = list(check_digests(directory, manifest))
+    trials = reports = 0
+    try:
+        run = directory.load()
+    except RigError as error:
+        found.append(Discrepancy("journal.jsonl", "", "content", "a journal", error.message))
+    else:
+        measured = [trial for trial in recorded_trials(path) if trial.summary is not None]
+        trials, again = len(measured), list(_reports(run))
+        reports = len(again)
+        found += [each for trial in measured for each in _trial(trial, path)] + [e for part in again for e in part]
+    notes = [f"not listed in the manifest: {name}" for name in unlisted(directory, manifest) if manifest.artefacts]
+    if manifest.outcome == "running":
+        notes.append("the run has not ended: digests are listed at its end")
+    return Verification(len(manifest.artefacts), trials, reports, tuple(found), tuple(notes))
+
+
+def _trial(trial: Trial, path: Path) -> Iterator[Discrepancy]:
+    from runner.measure.verify import verify_trial
+
+    return verify_trial(trial, path)
+
+
+def _reports(run: Run) -> Iterator[list[Discrepancy]]:
+    from runner.report.verify import reports_of, verify_report
+
+    return (list(verify_report(run, name, data)) for name, data in reports_of(run))
