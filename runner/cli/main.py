@@ -27,6 +27,7 @@ VERBS = {
     "list": "List the built-in scenarios.",
     "compare": "Compare two runs: better, worse, equivalent or undecided; a gate for CI.",
     "verify": "Check a run directory: digests, and every number from its raw counts.",
+    "selftest": "Measure scripted servers with known answers: is this machine to be trusted?",
     "report": "Recompute the reports of a run directory.",
 }
 

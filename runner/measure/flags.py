@@ -129,9 +129,9 @@ RULES: dict[str, Rule] = {
         Rule(
             "saturated",
             "invalidates",
-            "open loop: requests in flight rise over the window",
-            "requests in flight grew by {value:+.0%} over the window: the server does not keep up with this rate; "
-            "lower it",
+            "open loop: fewer answers than asked for, beyond chance (one-sided 97.5 %), while requests in flight rise",
+            "at most {answered:.4g} requests/s were answered, and those in flight grew by {value:.0%} of their mean "
+            "over the window: the server does not keep up with this rate; lower it",
         ),
         Rule("wrong_output", "invalidates", "sampled outputs differ from the reference", "{what}"),
         Rule("throttled_thermal", "invalidates", "GPU slowed by temperature for > 0.5 % of the window", "{what}"),

@@ -227,9 +227,9 @@ def _open_loop(e: Evidence) -> Iterator[Flag]:
     sent = e.findings.offered_per_s
     if not e.counts.dropped and abs(sent - e.asked_per_s) > _rate_tolerance(e) * e.asked_per_s:
         yield make_flag("not_delivered", sent, e.asked_per_s)
-    change = e.findings.in_flight_change
-    if change.found and change.change > 0 and e.stationary:
-        yield make_flag("saturated", change.change, DRIFT_LIMIT)
+    backlog = e.findings.backlog
+    if e.stationary and backlog.saturates(e.asked_per_s):
+        yield make_flag("saturated", backlog.growth, DRIFT_LIMIT, answered=backlog.answered_at_most_per_s)
 
 
 def _rate_tolerance(e: Evidence) -> float:

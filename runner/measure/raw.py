@@ -39,6 +39,8 @@ class Raw:
     workers: int
     slots: int | None
     """Requests kept in flight; None in an open loop."""
+    floor_ns: int | None = None
+    """End of the shortest warm-up, where MSER-5 might have cut more."""
     stop_reason: str
     evidence: Mapping[str, Any]
     """Fields of `Evidence`."""
@@ -62,6 +64,7 @@ def judged_again(trial: Trial, raw: Raw) -> Trial:
         steady=evidence["steady"],
         stop_reason=raw.stop_reason,
         is_open=evidence["is_open"],
+        floor_ns=raw.floor_ns,
         slots=raw.slots,
     )
     return _with(trial, findings, raw)
@@ -93,6 +96,7 @@ def _lines(trial: Trial, raw: Raw) -> Iterator[str]:
             "window_ns": [raw.window.start_ns, raw.window.end_ns],
             "workers": raw.workers,
             "slots": raw.slots,
+            "floor_ns": raw.floor_ns,
             "stop_reason": raw.stop_reason,
             "evidence": _plain(raw.evidence),
         }
@@ -168,6 +172,7 @@ def _raw(head: dict[str, Any], slices: Sequence[Slice]) -> Raw:
         window=Window(*head["window_ns"]),
         workers=head["workers"],
         slots=head["slots"],
+        floor_ns=head.get("floor_ns"),
         stop_reason=head["stop_reason"],
         evidence=evidence,
     )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from runner.measure.drift import SUSPICION, find_drift
+from runner.measure.drift import SUSPICION, find_fall, may_still_move
 from runner.measure.intervals import BatchMeans, batch_count, half_width, mean_latency, percentile, throughput
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
@@ -74,9 +74,16 @@ def decide(series: Series, settings: MeasureSettings, slots: int) -> Decision:
     if now_ns - warmup.end_ns < floor_ns:
         return go_on(max(warmup.end_ns + floor_ns, now_ns + 1))
     inner = series.within(window)
-    if warmup.steady and good_enough(inner, window, settings):
+    if warmup.steady and good_enough(inner, window, settings) and not _fell(series, warmup, window):
         return Decision(True, "precision reached", now_ns, window, warmup)
     return go_on(_doubled(floor(series, settings, slots), floor_ns, now_ns))
+
+
+def _fell(series: Series, warmup: Warmup, window: Window) -> bool:
+    """What MSER-5 cut away seems to have been faster than the rest, so it was no warm-up: a longer window will tell."""
+    if warmup.floor_ns is None or warmup.end_ns <= warmup.floor_ns:
+        return False
+    return find_fall(series.within(Window(warmup.floor_ns, window.end_ns)), SUSPICION).found
 
 
 def _doubled(start_ns: int, step_ns: int, now_ns: int) -> int:
@@ -87,12 +94,14 @@ def _doubled(start_ns: int, step_ns: int, now_ns: int) -> int:
 
 
 def good_enough(window_series: Series, window: Window, settings: MeasureSettings) -> bool:
-    """Nothing seems to drift, and every half-width that was asked for is reached at the stop rule's confidence."""
+    """Every half-width that was asked for is reached at the stop rule's confidence, and nothing seems to drift."""
     if window_series.completions < max(MIN_COMPLETIONS, settings.fewest_completions):
         return False
-    if batch_count(window_series) < settings.window_min_batches or find_drift(window_series, SUSPICION).found:
+    if batch_count(window_series) < settings.window_min_batches:
         return False
-    return precise(window_series, window, settings, settings.stop_confidence)
+    if not precise(window_series, window, settings, settings.stop_confidence):
+        return False
+    return not may_still_move(window_series, settings.window_max_s)
 
 
 def precise(window_series: Series, window: Window, settings: MeasureSettings, confidence: float) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from runner.load.engine import Slice
-from runner.measure.drift import BATCHES, STILL, Drift, classify, find_drift
+from runner.measure.drift import Drift, find_drift, find_fall
 from runner.measure.extras import extra_histograms, sequence_summary, stream_summary, time_split
 from runner.measure.intervals import half_width, mean_latency, percentile, throughput
+from runner.measure.saturation import Backlog, find_backlog
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.stopping import precise
@@ -32,7 +31,7 @@ class Findings:
     edge_requests: int
     """Requests in flight at the edges of the window, the larger of the two."""
     offered_per_s: float
-    in_flight_change: Drift
+    backlog: Backlog
     longest_stall_s: float
     histograms: dict[str, Histogram]
 
@@ -47,15 +46,20 @@ def summarise(
     steady: bool = True,
     stop_reason: str = "",
     is_open: bool = False,
+    floor_ns: int | None = None,
     slots: int | None = None,
 ) -> Findings:
     """Every number of the window; `steady` is the warm-up's verdict, drift is added here; `slots` are the
     requests in flight of a closed loop.
 
+    `floor_ns` is the end of the shortest warm-up: a closed loop that became slower after it drifted, whether or not
+    the faster part was cut away. (An open loop starts with an empty queue and always becomes slower.)
+
     Raises:
         ValueError: nothing completed in the window.
     """
     series = Series.of(slices).within(window)
+    behind_floor = _since(floor_ns, slices, series, window)
     if not series.completions:
         raise ValueError("no request completed in the window")
     histograms = _histograms(slices, window) | extra_histograms(slices, window)
@@ -63,9 +67,11 @@ def summarise(
     mean = mean_latency(series, settings.confidence)
     latency = histograms["latency"]
     percentiles = tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentiles)
-    drift = find_drift(series)
+    drift = find_drift(series) if is_open else _drift(series, behind_floor)
     failures = int(series.failed.sum())
     cpu_s = float(series.cpu_ns.sum()) / 1e9
+    # Latency counts from the intended send; in flight is a request from its actual one.
+    stay_ns = histograms["service"].mean_ns if is_open else series.mean_ns
     in_flight_mean = float(series.in_flight_ns.sum()) / 1e9 / series.seconds
     summary = Summary(
         warmup_s=window.start_ns / 1e9,
@@ -78,7 +84,7 @@ def summarise(
         latency_max_ms=float(series.latency_max_ns.max()) / 1e6,
         percentiles=percentiles,
         in_flight_mean=in_flight_mean,
-        littles_law_error=littles_law_error(in_flight_mean, rate.estimate.value, series.mean_ns / 1e9),
+        littles_law_error=littles_law_error(in_flight_mean, rate.estimate.value, stay_ns / 1e9),
         send_lag_p99_ms=histograms["send_lag"].quantile(0.99) / 1e6 if histograms["send_lag"].count else 0.0,
         client_cpu_us_per_request=1e6 * cpu_s / (series.completions + failures),
         client_cpu_fraction=cpu_s / window.seconds / max(workers, 1),
@@ -98,10 +104,26 @@ def summarise(
         targets=tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentile_precision),
         edge_requests=max(series.in_flight_before, int(series.in_flight[-1])),
         offered_per_s=float(series.sent.sum()) / window.seconds,
-        in_flight_change=_in_flight_change(series),
-        longest_stall_s=float(series.stall_max_ns.max()) / 1e9,
+        backlog=find_backlog(behind_floor),
+        longest_stall_s=float(behind_floor.stall_max_ns.max()) / 1e9,
         histograms=histograms,
     )
+
+
+def _drift(series: Series, whole: Series) -> Drift:
+    """That of the window; else a fall since the shortest warm-up."""
+    drift = find_drift(series)
+    if drift.found or whole is series:
+        return drift
+    fall = find_fall(whole)
+    return replace(fall, what=f"{fall.what} (from {whole.start_ns[0] / 1e9:.3g} s on)") if fall.found else fall
+
+
+def _since(floor_ns: int | None, slices: Sequence[Slice], series: Series, window: Window) -> Series:
+    """The window with what MSER-5 cut away before it: a growing queue or a hanging client looks like a warm-up."""
+    if floor_ns is None or floor_ns >= window.start_ns:
+        return series
+    return Series.of(slices).within(Window(floor_ns, window.end_ns))
 
 
 def _offered_per_s(series: Series, window: Window) -> float:
@@ -131,16 +153,6 @@ def _scaled(estimate: Estimate, factor: int) -> Estimate:
     low = None if estimate.low is None else estimate.low * factor
     high = None if estimate.high is None else estimate.high * factor
     return Estimate(estimate.value * factor, low, high)
-
-
-def _in_flight_change(series: Series) -> Drift:
-    """How the number in flight moved; in an open loop a rise means that the server falls behind."""
-    count = min(BATCHES, len(series))
-    if count < BATCHES:
-        return STILL
-    parts = series.parts(count)
-    width = series.totals(series.end_ns - series.start_ns, parts, count)
-    return classify(series.totals(series.in_flight_ns, parts, count) / np.maximum(width, 1), "in flight")
 
 
 def unmet(findings: Findings, settings: MeasureSettings) -> list[tuple[str, float, float]]:

@@ -199,6 +199,7 @@ def _judged(
         steady=watch.warmup.steady,
         stop_reason=watch.reason,
         is_open=is_open(load),
+        floor_ns=watch.warmup.floor_ns,
         slots=slots,
     )
     observed = observe(telemetry, window, settings.profile)
@@ -234,7 +235,15 @@ def _judged(
     )
     if raw is None:
         return trial
-    kept = Raw.of(slices, window, evidence, workers=result.workers, slots=slots, stop_reason=watch.reason)
+    kept = Raw.of(
+        slices,
+        window,
+        evidence,
+        workers=result.workers,
+        slots=slots,
+        floor_ns=watch.warmup.floor_ns,
+        stop_reason=watch.reason,
+    )
     return replace(trial, raw=write_raw(raw, trial, kept))
 
 

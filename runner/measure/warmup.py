@@ -34,6 +34,8 @@ class Warmup:
     steady: bool
     requests_per_slot: float
     """Answers dropped, per request in flight."""
+    floor_ns: int | None = None
+    """End of the shortest warm-up; what was dropped after it is MSER-5's choice. None where it chose nothing."""
     wanted: float | None = None
     """Share of the trial that the rule wants to drop."""
 
@@ -83,7 +85,7 @@ def find_warmup(series: Series, settings: MeasureSettings, slots: int) -> Warmup
     """Drop by the floors, then by the later MSER-5 cut of completions and median latency, up to `max_fraction`."""
     floor_ns = floor(series, settings, slots)
     if not len(series) or settings.measures_all:
-        return Warmup(floor_ns, True, dropped_per_slot(series, floor_ns, slots))
+        return Warmup(floor_ns, True, dropped_per_slot(series, floor_ns, slots), floor_ns)
     cut_ns, at_edge = _mser_cut(series)
     begin, end = int(series.start_ns[0]), int(series.end_ns[-1])
     most_ns = begin + int(settings.warmup_max_fraction * (end - begin))
@@ -92,7 +94,7 @@ def find_warmup(series: Series, settings: MeasureSettings, slots: int) -> Warmup
     steady = not at_edge and wanted_ns <= end_ns
     end_ns = _at_edge_of_slice(series, end_ns)
     wanted = (wanted_ns - begin) / max(end - begin, 1)
-    return Warmup(end_ns, steady, dropped_per_slot(series, end_ns, slots), wanted)
+    return Warmup(end_ns, steady, dropped_per_slot(series, end_ns, slots), floor_ns, wanted)
 
 
 def floor(series: Series, settings: MeasureSettings, slots: int) -> int:

@@ -1,151 +1,35 @@
-"""Queueing systems in virtual time, cut into the slices that a load engine would deliver."""
+"""Queueing systems in virtual time; they live in the package, because `scenario selftest` uses them too."""
 
 from __future__ import annotations
 
-import heapq
-from dataclasses import dataclass
+from runner.measure.selftest.simulate import (
+    SLICE_NS,
+    Requests,
+    ar1,
+    bucket_indices,
+    closed_loop,
+    histogram,
+    lognormal,
+    open_loop,
+    open_loops,
+    ordered,
+    single_server,
+    slices,
+    until,
+)
 
-import numpy as np
-
-from runner.load.engine import Slice
-from runner.results.histogram import Histogram
-
-SLICE_NS = 100_000_000
-
-
-def bucket_indices(values: np.ndarray) -> np.ndarray:
-    """`runner.results.histogram.bucket_index`, for many values at once."""
-    values = np.maximum(np.asarray(values, np.int64), 0)
-    bits = np.frexp(np.maximum(values, 1).astype(float))[1].astype(np.int64)
-    octave = np.maximum(bits - 11, 0)
-    return np.where(values < 2048, values, (octave << 10) + (values >> octave))
-
-
-def histogram(values: np.ndarray) -> Histogram:
-    indices, counts = np.unique(bucket_indices(values), return_counts=True)
-    return Histogram(indices.astype(np.int64), counts.astype(np.int64))
-
-
-@dataclass(frozen=True)
-class Requests:
-    """Send and completion times in nanoseconds; in order of completion."""
-
-    sent: np.ndarray
-    done: np.ndarray
-
-    @property
-    def latency(self) -> np.ndarray:
-        return self.done - self.sent
-
-
-def closed_loop(service_s: np.ndarray, slots: int, servers: int = 1) -> Requests:
-    """FIFO queue with `servers` servers and `slots` requests kept in flight: M/D/c when `service_s` is constant."""
-    service = (service_s * 1e9).astype(np.int64)
-    sent: list[int] = [0] * min(slots, len(service))
-    free = [0] * servers
-    heapq.heapify(free)
-    done = np.empty(len(service), np.int64)
-    ready: list[int] = []
-    for n, duration in enumerate(service):
-        if n >= len(sent):
-            sent.append(heapq.heappop(ready))
-        finish = max(heapq.heappop(free), sent[n]) + int(duration)
-        heapq.heappush(free, finish)
-        heapq.heappush(ready, finish)
-        done[n] = finish
-    return ordered(np.array(sent[: len(service)], np.int64), done)
-
-
-def single_server(service_s: np.ndarray, slots: int) -> Requests:
-    """`closed_loop` with one server, without a Python loop."""
-    done = np.cumsum((service_s * 1e9).astype(np.int64))
-    sent = np.concatenate([np.zeros(min(slots, len(done)), np.int64), done[:-slots]])
-    return Requests(sent[: len(done)], done)
-
-
-def open_loop(arrivals_s: np.ndarray, service_s: np.ndarray) -> Requests:
-    """One FIFO server under arrivals at given times (Lindley's recursion)."""
-    finished = np.cumsum(service_s)
-    start = np.maximum.accumulate(arrivals_s - (finished - service_s))
-    return ordered((arrivals_s * 1e9).astype(np.int64), ((start + finished) * 1e9).astype(np.int64))
-
-
-def ordered(sent: np.ndarray, done: np.ndarray) -> Requests:
-    order = np.argsort(done, kind="stable")
-    return Requests(sent[order], done[order])
-
-
-def until(requests: Requests, end_s: float) -> Requests:
-    """Only what was sent before `end_s`."""
-    keep = requests.sent < end_s * 1e9
-    return Requests(requests.sent[keep], requests.done[keep])
-
-
-def slices(requests: Requests, end_s: float, slice_ns: int = SLICE_NS, failed: np.ndarray | None = None) -> list[Slice]:
-    """Slices up to `end_s`; `failed` marks requests (in order of completion) that end without success."""
-    edges = np.arange(0, int(end_s * 1e9) + 1, slice_ns)
-    count = len(edges) - 1
-    bad = np.zeros(len(requests.done), bool) if failed is None else failed
-    part = (requests.done // slice_ns).astype(np.int64)
-    inside = part < count
-    good = inside & ~bad
-    sent_before = np.searchsorted(np.sort(requests.sent), edges, side="left")
-    done_before = np.searchsorted(requests.done, edges, side="left")
-    integral = _integral(np.sort(requests.sent), edges) - _integral(requests.done, edges)
-    ok = np.bincount(part[good], minlength=count)
-    sums = np.bincount(part[good], weights=requests.latency[good], minlength=count)
-    first = np.searchsorted(part[good], np.arange(count + 1))
-    latencies = requests.latency[good]
-    return [
-        _slice(
-            edges[i],
-            edges[i + 1],
-            latencies[first[i] : first[i + 1]],
-            sent=int(sent_before[i + 1] - sent_before[i]),
-            ok=int(ok[i]),
-            failed=int((bad & inside & (part == i)).sum()) if failed is not None else 0,
-            in_flight=int(sent_before[i + 1] - done_before[i + 1]),
-            in_flight_ns=int(integral[i + 1] - integral[i]),
-            latency_sum_ns=int(sums[i]),
-        )
-        for i in range(count)
-    ]
-
-
-def _integral(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Integral over time of how many of `times` have passed, at each edge."""
-    position = np.searchsorted(times, edges, side="left")
-    total = np.concatenate([[0], np.cumsum(times)])
-    return position * edges - total[position]
-
-
-def _slice(start: int, end: int, latencies: np.ndarray, *, failed: int, **counts: int) -> Slice:
-    shared = histogram(latencies)
-    return Slice(
-        start_ns=int(start),
-        end_ns=int(end),
-        failed={"UNAVAILABLE": failed} if failed else {},
-        dropped=0,
-        latency_max_ns=int(latencies.max(initial=0)),
-        bytes_sent=0,
-        bytes_received=0,
-        cpu_ns=1_000_000,
-        stall_max_ns=0,
-        latency=shared,
-        service=shared,
-        send_lag=histogram(np.zeros(len(latencies), np.int64)),
-        **counts,
-    )
-
-
-def ar1(rng: np.random.Generator, count: int, phi: float = 0.5, sd: float = 0.1) -> np.ndarray:
-    """Noise of unit mean with correlation `phi` between neighbours."""
-    from scipy.signal import lfilter
-
-    noise = rng.normal(0, sd * np.sqrt(1 - phi**2), count)
-    noise[0] = rng.normal(0, sd)
-    return np.maximum(1 + lfilter([1], [1, -phi], noise), 0.05)
-
-
-def lognormal(rng: np.random.Generator, count: int, mean: float, sigma: float) -> np.ndarray:
-    return mean * rng.lognormal(-(sigma**2) / 2, sigma, count)
+__all__ = [
+    "SLICE_NS",
+    "Requests",
+    "ar1",
+    "bucket_indices",
+    "closed_loop",
+    "histogram",
+    "lognormal",
+    "open_loop",
+    "open_loops",
+    "ordered",
+    "single_server",
+    "slices",
+    "until",
+]

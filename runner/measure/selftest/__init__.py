@@ -1,0 +1,1 @@
+"""Servers whose answers are known in advance, measured by the real engine: the validation table, see `rows.py`."""
