@@ -19,6 +19,7 @@ from runner.scenario.tree import Node, Place, Plain, Source
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000
 MAX_DEPTH = 100
+_TOO_DEEP = f"expected at most {MAX_DEPTH} levels"
 _MAX_DIGITS = 300
 
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -117,6 +118,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, source: Source) -> Diagnostic:
         column = len(source.lines[line - 1]) + 1
         problem, hint = "the text ends too early", "close the bracket or the quote"
     place = Place(source, line, column, column + 1)
+    if "maximum nesting depth" in problem:  # newer parsers have a limit of their own, which they may reach first
+        return diagnose("E104", place, _TOO_DEEP)
     if place.text[column - 1 : column] == "\t" or "\\t" in problem or "'\t'" in problem:
         problem, hint = "a tab indents this line", "indent with spaces"
     elif "${" in place.text[max(0, column - 2) : column]:
@@ -187,7 +190,7 @@ class _Composer:
         if self._nodes > MAX_NODES:
             raise ReadError(diagnose("E104", place, f"expected at most {MAX_NODES:,} values, aliases expanded"))
         if depth > MAX_DEPTH:
-            raise ReadError(diagnose("E104", place, f"expected at most {MAX_DEPTH} levels"))
+            raise ReadError(diagnose("E104", place, _TOO_DEEP))
 
     def _fresh(self, event: Any, place: Place, depth: int) -> tuple[Node, int, int]:
         if isinstance(event, yaml.ScalarEvent):
