@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod histogram;
 pub mod http;
 pub mod http2;
+pub mod inflate;
 pub mod kserve;
 pub mod null;
 pub mod payload;

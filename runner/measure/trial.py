@@ -16,6 +16,7 @@ from typing import Any
 from runner.errors import LoadError, RunnerError, ServiceError, UsageError
 from runner.load.engine import Engine, LoadResult, Slice
 from runner.load.plan import Drawing, LoadPlan
+from runner.load.references import References
 from runner.measure.extras import plan_extras
 from runner.measure.judge import Evidence, judge, state_of
 from runner.measure.loads import (
@@ -73,6 +74,7 @@ def measure_case(
     on_progress: OnProgress | None = None,
     ceiling_per_s: float | None = None,
     records: Path | None = None,
+    references: References = References(),  # noqa: B008  # frozen
 ) -> Trial:
     """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
@@ -83,7 +85,7 @@ def measure_case(
     began = time.monotonic()
     try:
         scenario = case.scenario
-        extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
+        extras = plan_extras(scenario.workload, scenario.load, service, payloads, records, references)
         trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras)
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))

@@ -62,7 +62,7 @@ from runner.scenario.schema_targets import (
     Var,
     VarBase,
 )
-from runner.scenario.schema_workload import Sequences, Validate
+from runner.scenario.schema_workload import OutputFile, Sequences, Validate
 from runner.units import ByteSize, Fraction, Seconds
 
 __all__ = [
@@ -95,6 +95,7 @@ __all__ = [
     "ModelSource",
     "Name",
     "OpenLoad",
+    "OutputFile",
     "Percentile",
     "PeriodicLoad",
     "PoissonLoad",
@@ -251,16 +252,26 @@ class Workload(Strict):
     def _fits(self) -> Self:
         if self.sequences is not None and self.batch != 1:
             raise refuse("batch", f"expected 1, as sequence batchers take one item per request, got {self.batch}")
-        if self.validate_ is not None and self.streaming:
-            raise refuse("validate", "expected `streaming: false`: responses of streams are not compared")
         if self.validate_ is not None and self.sequences is not None:
             raise refuse("validate", "expected no `sequences`: answers of stateful models differ each time")
         return self
 
     @model_validator(mode="after")
-    def _messages_are_looked_into(self) -> Self:
-        asked = {"sequences": self.sequences, "streaming": self.streaming, "validate": self.validate_}
-        for name in (name for name, value in asked.items() if value):
+    def _answers_are_looked_into(self) -> Self:
+        asked = self.validate_
+        if asked is None:
+            return self
+        if self.shared_memory == "cuda":
+            raise refuse("validate", "expected shared_memory `none` or `system`: outputs on a GPU are not compared")
+        if asked.expect == "data" and self.data is None:
+            raise refuse("validate", "`expect: data` needs `workload.data`", "add `data`, or name `outputs`")
+        if asked.expect != "recorded" and self.mix:
+            raise refuse("mix", f"expected no mix beside `expect: {asked.expect}`", "write `expect: recorded`")
+        return self
+
+    @model_validator(mode="after")
+    def _messages_are_changed(self) -> Self:
+        for name in (name for name in ("sequences", "streaming") if getattr(self, name)):
             if self.protocol != "grpc":
                 raise refuse(name, f"expected protocol `grpc`, got `{self.protocol}`", "write `protocol: grpc`")
             if self.compression != "none":

@@ -31,16 +31,39 @@ class Sequences(Strict):
         return self
 
 
+class OutputFile(Strict):
+    """The expected values of an output: item n belongs to item n of the inputs."""
+
+    from_: str = Field(alias="from")
+    """`${setup.step}`, a file, or a folder of files in sorted order, as for an input."""
+    format: Literal["raw", "npy", "npz", "lines"] | None = None
+    """How files are read; by default `.npy` and `.npz` as arrays, others as raw bytes."""
+    key: str | None = None
+    """Which array of an `.npz` file; by default the one called like the tensor, or the only one."""
+
+
 class Validate(Strict):
     """Sampled answers are compared with the expected ones; a wrong one is a failed request, `wrong_output`."""
 
-    expect: Literal["recorded"] = "recorded"
-    """`recorded`: what the server answers to each payload once, before the load."""
-    mode: Literal["exact", "tolerance", "argmax"] = "exact"
-    """`exact`: every byte; `tolerance`: every number, by `rtol` and `atol`; `argmax`: the best class of each item."""
+    expect: Literal["recorded", "data", "files"] = "recorded"
+    """`recorded`: what the server answers once, before the load; `data`: outputs beside the inputs of `workload.data`,
+    `validation_data` in JSON; `files`: those under `outputs`."""
+    outputs: dict[str, OutputFile] = Field(default={})
+    """Output tensor -> its expected values, with `expect: files`; outputs not named are not compared."""
+    mode: Literal["exact", "tolerance", "argmax", "digest"] = "exact"
+    """`exact`: every byte; `digest`: that by SHA-256, so that references need no memory; `tolerance`: every number, by
+    `rtol` and `atol`; `argmax`: the best class of each item."""
     every: int = Field(default=100, ge=1)
     """Every so many requests of a connection one is compared; 1 compares all."""
     rtol: float = Field(default=1e-3, ge=0, le=1)
     """Allowed difference relative to the expected number."""
     atol: float = Field(default=1e-5, ge=0)
     """Allowed difference beside that."""
+
+    @model_validator(mode="after")
+    def _outputs_come_from_files(self) -> Self:
+        if self.outputs and self.expect != "files":
+            raise refuse("expect", f"expected `files` beside `outputs`, got `{self.expect}`", "write `expect: files`")
+        if self.expect == "files" and not self.outputs:
+            raise refuse("expect", "expected `outputs` beside `files`", "name each output and its file")
+        return self

@@ -124,8 +124,15 @@ class Service(Protocol):
         """As `encode`, for a stream: every answer is to say whether it is the last."""
         ...
 
-    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
-        """The answer to an encoded request, as it came; never used for load."""
+    def encode_answer(self, model: str, outputs: Tensors) -> bytes:
+        """An answer with these outputs, as `replies` returns it: what the load engine compares with."""
+        ...
+
+    def replies(
+        self, model: str, message: bytes, *, stream: bool = False, timeout_s: float = 60.0
+    ) -> tuple[bytes, ...]:
+        """The answers to a message of `encode`, or with `stream` of `encode_stream`: ModelInferResponses, whatever the
+        protocol; responses without an output are left out. Never used for load."""
         ...
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:

@@ -15,6 +15,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
+from runner.services.answers import encoded_answer
 from runner.services.base import (
     Endpoint,
     ModelMetadata,
@@ -25,7 +26,7 @@ from runner.services.base import (
     Tensors,
     TensorSpec,
 )
-from runner.services.compression import compressed
+from runner.services.compression import compressed, decompressed
 from runner.services.names import did_you_mean, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
 from runner.services.tensors import from_wire, to_wire
@@ -46,6 +47,7 @@ _OPTIONS = (
     # Two clients of one address must not share a connection, or one's trouble becomes the other's.
     ("grpc.use_local_subchannel_pool", 1),
 )
+_REFERENCE = "get a reference answer"
 _UNKNOWN_MODEL = re.compile(r"unknown model|requested model '.*' is not available")
 # CANCELLED: the server is going away under the call.
 _NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.CANCELLED)
@@ -203,12 +205,42 @@ class KServeGrpc:
         # Fields of protobuf messages may be appended.
         return self.encode(model, inputs) + bytes(marker.SerializeToString())
 
-    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
-        """The answer to an encoded request, as it came."""
+    def encode_answer(self, model: str, outputs: Tensors) -> bytes:
+        """One ModelInferResponse."""
+        return encoded_answer(self._metadata_of(model).outputs, outputs)
+
+    def replies(
+        self, model: str, message: bytes, *, stream: bool = False, timeout_s: float = 60.0
+    ) -> tuple[bytes, ...]:
+        """The answers to an encoded request, as they came."""
+        plain = decompressed(message, self._compression)
         try:
-            return bytes(self._channel.unary_unary(self.grpc_method)(message, timeout=timeout_s))
+            if stream:
+                return self._streamed(plain, timeout_s)
+            call = self._channel.unary_unary(self.grpc_method)
+            return (bytes(call(plain, timeout=timeout_s, metadata=self._headers)),)
         except grpc.RpcError as error:
-            raise self._refusal(error, "get a reference answer", timeout_s, "") from error
+            raise self._refusal(error, _REFERENCE, timeout_s, model) from error
+
+    def _streamed(self, message: bytes, timeout_s: float) -> tuple[bytes, ...]:
+        call: Any = self._channel.stream_stream(self.grpc_stream_method)
+        answers: Any = call(iter([message]), timeout=timeout_s, metadata=self._headers)
+        found = list[bytes]()
+        for raw in answers:
+            part: Any = pb.ModelStreamInferResponse.FromString(raw)
+            if part.error_message:
+                raise ServiceError(
+                    f"could not {_REFERENCE} at {self._address}: {part.error_message}", hint="see the server's log"
+                )
+            response = part.infer_response
+            if response.outputs:
+                found.append(bytes(response.SerializeToString(deterministic=True)))
+            # A model that is not decoupled says nothing of it.
+            marker = response.parameters.get("triton_final_response")
+            if marker is None or marker.bool_param:
+                break
+        answers.cancel()
+        return tuple(found)
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:
         """One real inference."""

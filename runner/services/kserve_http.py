@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
+from runner.services.answers import answer, encoded_answer
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
 from runner.services.compression import compressed
 from runner.services.names import did_you_mean, version_order
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from runner.scenario.schema import Workload
 
 Array = npt.NDArray[np.generic]
+Output = tuple[str, str, Sequence[int], bytes]
+"""Name, datatype, shape, and bytes as in the binary form."""
 _HEAD_LENGTH = "Inference-Header-Content-Length"
 _NO_JSON = ("FP16", "BF16")
 """Triton does not take these as JSON."""
@@ -38,6 +41,13 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
         headers=tuple(workload.headers.items()),
         tls=None if workload.tls is None else load_tls(workload.tls),
         compression=None if workload.compression == "none" else workload.compression,
+    )
+
+
+def _invalid(model: str, error: Exception) -> ServiceError:
+    return ServiceError(
+        f"the answer of model {model!r} is not valid: {error}",
+        hint="the server's python backend may run with numpy 2, which its build reads wrongly",
     )
 
 
@@ -126,24 +136,38 @@ class KServeHttp:
         """There are no streams over HTTP."""
         raise _no_streams()
 
-    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
-        """Answers over HTTP are not compared."""
-        raise ServiceError("answers over HTTP cannot be recorded", hint="write `workload.protocol: grpc`")
+    def encode_answer(self, model: str, outputs: Tensors) -> bytes:
+        """One ModelInferResponse, as over gRPC."""
+        return encoded_answer(self._metadata_of(model).outputs, outputs)
+
+    def replies(
+        self, model: str, message: bytes, *, stream: bool = False, timeout_s: float = 60.0
+    ) -> tuple[bytes, ...]:
+        """The answer to an encoded request, as a ModelInferResponse."""
+        head, _, body = message.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        return (answer(self._answered(model, "get a reference answer", timeout_s, body, headers)),)
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, Array]:
         """One real inference."""
         headers, body = self._request(model, inputs)
         doing = f"call model {model!r}"
+        outputs = self._answered(model, doing, timeout_s, body, headers)
+        try:
+            return {name: from_wire(raw, datatype, shape) for name, datatype, shape, raw in outputs}
+        except ValueError as error:
+            raise _invalid(model, error) from error
+
+    def _answered(
+        self, model: str, doing: str, timeout_s: float, body: bytes, headers: Mapping[str, str]
+    ) -> list[Output]:
         status, answered, content = self._reach("POST", _infer(model), doing, timeout_s, body, headers)
         if status != 200:
             raise self._refusal(status, content, doing, model)
         try:
-            return dict(_outputs(answered.get(_HEAD_LENGTH), content))
+            return list(_outputs(answered.get(_HEAD_LENGTH), content))
         except (ValueError, KeyError, TypeError) as error:
-            raise ServiceError(
-                f"the answer of model {model!r} is not valid: {error}",
-                hint="the server's python backend may run with numpy 2, which its build reads wrongly",
-            ) from error
+            raise _invalid(model, error) from error
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -215,10 +239,13 @@ class KServeHttp:
             headers["Content-Encoding"] = self._compression
         return headers, compressed(b"".join([json_part, *raw]), self._compression)
 
-    def _datatypes(self, model: str, inputs: Tensors) -> dict[str, str]:
+    def _metadata_of(self, model: str) -> ModelMetadata:
         if model not in self._known:
             self._known[model] = self.metadata(model)
-        datatypes = {tensor.name: tensor.datatype for tensor in self._known[model].inputs}
+        return self._known[model]
+
+    def _datatypes(self, model: str, inputs: Tensors) -> dict[str, str]:
+        datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
         for name in inputs:
             if name not in datatypes:
                 raise ServiceError(
@@ -346,16 +373,16 @@ def _as_json(array: Array, datatype: str) -> list[Any]:
     return list(array.flatten().tolist())
 
 
-def _outputs(head_length: str | None, content: bytes) -> Iterator[tuple[str, Array]]:
+def _outputs(head_length: str | None, content: bytes) -> Iterator[Output]:
     split = len(content) if head_length is None else int(head_length)
     position = split
     for tensor in json.loads(content[:split])["outputs"]:
         name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
         if "data" in tensor:
-            yield name, _from_json(tensor["data"], datatype, shape)
+            yield name, datatype, shape, to_wire(_from_json(tensor["data"], datatype, shape), datatype)
             continue
         size = int(tensor["parameters"]["binary_data_size"])
-        yield name, from_wire(content[position : position + size], datatype, shape)
+        yield name, datatype, shape, content[position : position + size]
         position += size
 
 

@@ -67,6 +67,7 @@ def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
                 on_progress=session.observer.on_progress,
                 ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
                 records=records_path(case, session),
+                references=payloads.references,
             )
     except (LoadError, ServiceError) as error:
         # One point that cannot be measured must not take the others along; the caller sees whether the server lives.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import ServiceError
 
 if TYPE_CHECKING:
+    from runner.load.items import Items
     from runner.load.payloads import Payloads
+    from runner.load.shared_memory import SharedPayloads
     from runner.runtimes.base import RunningServer, ServerSpec
     from runner.scenario.case import Case
     from runner.scenario.schema import Scenario, Workload
@@ -65,14 +67,22 @@ class Serving:
             device=workload.shared_memory_device,
             output_bytes=workload.output_bytes,
         ) as shared:
-            yield shared.payloads
+            yield self._with_expected_outputs(shared, workload, items)
+
+    def _with_expected_outputs(self, shared: SharedPayloads, workload: Workload, items: Sequence[Items]) -> Payloads:
+        from runner.load.expected import references_for
+
+        pool, service = shared.payloads, self.service_for(workload)
+        count = len(pool.messages) // max(len(shared.outputs), 1)
+        answers = references_for(service, self.metadata, workload, self._artifacts(), items, count).answers
+        return replace(pool, references=replace(pool.references, answers=answers))
 
     def _encoded(self, workload: Workload) -> Payloads:
         """Made once for all points that send the same."""
         from runner.load.mix import workload_payloads
         from runner.load.payloads import StreamEncoder
 
-        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", *_CLIENT}
+        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", "validate_", *_CLIENT}
         key = workload.model_dump_json(include=parts)
         if key not in self._pools:
             service = self.service_for(workload)
