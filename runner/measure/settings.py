@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from runner.errors import UsageError
-from runner.scenario.schema import Measure, PrecisionSettings, WindowSettings
+from runner.scenario.schema import Measure, PrecisionSettings, WindowSettings, WindowsStability
 
 T = TypeVar("T")
+
+TAIL_COMPLETIONS = 100
+"""So many answers beyond the highest percentile with a precision target: its rank is then known to a tenth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowsRule:
+    """perf_analyzer's stability: three windows in a row whose largest and smallest values are alike."""
+
+    interval_s: float
+    requests: int | None
+    """A window ends after so many answers instead of after `interval_s`."""
+    within: float
+    """max / min - 1 may be at most this, of throughput and of latency."""
+    trials: int
+    percentile: float | None
+    """Percent; None: the mean latency is compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +52,14 @@ class MeasureSettings:
     """Percent -> relative half-width that is good enough."""
     percentiles: tuple[float, ...] = (50, 90, 95, 99)
     """Percent; which ones are reported."""
+    window_min_completions: int | None = 0
+    """At least so many answers; None: as many as leave 100 beyond the highest percentile with a precision target."""
+    window_min_batches: int = 0
+    """At least so many batches for the intervals."""
+    repeats: int = 1
+    """How often the whole measurement is done."""
+    windows: WindowsRule | None = None
+    """Stop by this rule instead of by precision."""
     requests: int | None = None
     """Measure exactly so many requests, from the first send to the last answer, instead of the stop rule."""
     whole: bool = False
@@ -55,6 +81,17 @@ class MeasureSettings:
         them back (simulated, see docs/measurement.md).
         """
         return 1 - 0.6 * (1 - self.confidence)
+
+    @property
+    def fewest_completions(self) -> int:
+        """Floor of the window in answers: 100 beyond the highest percentile with a target, where nothing else is said.
+
+        Time alone would call the p99 of a slow point precise on a handful of answers beyond it.
+        """
+        if self.window_min_completions is not None:
+            return self.window_min_completions
+        highest = max(self.percentile_precision, default=0.0)
+        return math.ceil(TAIL_COMPLETIONS / (1 - highest / 100) * (1 - 1e-12))
 
     @property
     def deadline_s(self) -> float:
@@ -80,6 +117,27 @@ EXPLORE = MeasureSettings(
 )
 """Seconds per point: where is the knee, what does a knob do."""
 
+PUBLISH = MeasureSettings(
+    profile="publish",
+    warmup_min_s=5.0,
+    warmup_min_requests_per_slot=20,
+    warmup_max_fraction=0.5,
+    # Looks at 120, 240, 480 and 600 s: MLPerf's 600 s as the cap, and a floor at which an early look is most of the
+    # run, because the coverage of an interval suffers from looks that are a small part of it.
+    window_min_s=120.0,
+    window_max_s=600.0,
+    window_min_completions=None,
+    window_min_batches=20,
+    confidence=0.95,
+    throughput=0.01,
+    mean=0.02,
+    percentile_precision={50.0: 0.02, 95.0: 0.03, 99.0: 0.05},
+    # Memory layout, autotuned kernels and clocks stay as they are while one server runs, so the spread that another
+    # rig or another day would show is only between starts (Kalibera & Jones, ISMM 2013).
+    repeats=5,
+)
+"""Minutes per point, five starts of the server: numbers to bet a decision on."""
+
 REFERENCE = MeasureSettings(
     profile="reference",
     warmup_min_s=0.0,
@@ -94,7 +152,9 @@ REFERENCE = MeasureSettings(
 )
 """What the DALI benchmark does: 64 requests from cold, no warm-up; here to explain the difference."""
 
-PROFILES: dict[str, MeasureSettings] = {"explore": EXPLORE, "reference": REFERENCE}
+PROFILES: dict[str, MeasureSettings] = {"explore": EXPLORE, "publish": PUBLISH, "reference": REFERENCE}
+COUNT_WINDOWS_CAP_S = 600.0
+"""Windows that end by count may never end: the load does, after this long or `measure.window.max`."""
 
 
 def resolve(measure: Measure) -> MeasureSettings:
@@ -103,7 +163,9 @@ def resolve(measure: Measure) -> MeasureSettings:
     Raises:
         UsageError: values contradict each other, or a percentile has no valid name.
     """
-    base = PROFILES[measure.profile]
+    base, windows = PROFILES[measure.profile], _windows_rule(measure)
+    if windows is not None:
+        base = _for_windows(base, windows)
     requests = _or(measure.requests, base.requests)
     if requests is not None:
         _refuse_warmup(measure)
@@ -118,6 +180,10 @@ def resolve(measure: Measure) -> MeasureSettings:
         warmup_max_fraction=0.0 if requests is not None else _or(warmup.max_fraction, base.warmup_max_fraction),
         window_min_s=window_min_s,
         window_max_s=window_max_s,
+        window_min_completions=_or(measure.window.min_completions, base.window_min_completions),
+        window_min_batches=_or(measure.window.min_batches, base.window_min_batches),
+        repeats=_or(measure.repeats, base.repeats),
+        windows=windows,
         confidence=_confidence(precision, base),
         throughput=_or(precision.throughput, base.throughput),
         mean=_or(precision.mean, base.mean),
@@ -127,6 +193,57 @@ def resolve(measure: Measure) -> MeasureSettings:
         max_error_rate=measure.max_error_rate,
         drain_s=measure.drain,
         seed=measure.seed,
+    )
+
+
+def _windows_rule(measure: Measure) -> WindowsRule | None:
+    asked = measure.stability
+    if not isinstance(asked, WindowsStability):
+        return None
+    _refuse_beside_windows(measure, asked)
+    return WindowsRule(
+        interval_s=asked.interval,
+        requests=asked.requests,
+        within=asked.within,
+        trials=asked.trials,
+        percentile=asked.percentile,
+    )
+
+
+def _refuse_beside_windows(measure: Measure, asked: WindowsStability) -> None:
+    """Settings that the rule of three windows would silently leave aside."""
+    window, precision = measure.window, measure.precision
+    given: dict[str, object] = {
+        "measure.requests": measure.requests or PROFILES[measure.profile].requests,
+        "measure.window.min": window.min,
+        "measure.window.max": window.max if asked.requests is None else None,
+        "measure.window.min_completions": window.min_completions,
+        "measure.window.min_batches": window.min_batches,
+        "measure.precision": precision.throughput or precision.mean or precision.percentiles,
+    }
+    for address, value in given.items():
+        if value:
+            raise UsageError(
+                f"{address}: three like windows end a point (measure.stability.kind: windows), got {value} beside it",
+                hint=f"remove {address}; how long is measured follows from measure.stability"
+                + ("; the profile reference measures a fixed number" if address == "measure.requests" else ""),
+            )
+
+
+def _for_windows(base: MeasureSettings, rule: WindowsRule) -> MeasureSettings:
+    """perf_analyzer asks for no precision and drops no warm-up: the last three windows count, wherever they are."""
+    longest_s = COUNT_WINDOWS_CAP_S if rule.requests is not None else rule.interval_s * rule.trials
+    return replace(
+        base,
+        warmup_min_s=0.0,
+        warmup_min_requests_per_slot=0,
+        window_min_s=0.0,
+        window_max_s=longest_s,
+        window_min_completions=0,
+        window_min_batches=0,
+        throughput=None,
+        mean=None,
+        percentile_precision={},
     )
 
 
@@ -202,12 +319,15 @@ _SHOWN: dict[str, Callable[[MeasureSettings], str | None]] = {
     "`warmup.max_fraction`": lambda s: f"{s.warmup_max_fraction:.0%}",
     "`window.min`": lambda s: f"{s.window_min_s:g} s",
     "`window.max`": lambda s: f"{s.window_max_s:g} s",
+    "`window.min_completions`": lambda s: f"{s.fewest_completions}" if s.fewest_completions else None,
+    "`window.min_batches`": lambda s: f"{s.window_min_batches}" if s.window_min_batches else None,
     "`precision.confidence`": lambda s: f"{s.confidence:.0%}",
     "`precision.throughput`": lambda s: None if s.throughput is None else f"{s.throughput:.0%}",
     "`precision.mean`": lambda s: None if s.mean is None else f"{s.mean:.0%}",
     "`precision.percentiles`": lambda s: (
         ", ".join(f"p{q:g} {w:.0%}" for q, w in s.percentile_precision.items()) or None
     ),
+    "`repeats`": lambda s: f"{s.repeats}",
     "`requests`": lambda s: None if s.requests is None else f"{s.requests}",
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runner.measure.drift import SUSPICION, find_drift
-from runner.measure.intervals import BatchMeans, half_width, mean_latency, percentile, throughput
+from runner.measure.intervals import BatchMeans, batch_count, half_width, mean_latency, percentile, throughput
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.warmup import Warmup, find_warmup, floor
@@ -74,7 +74,9 @@ def _doubled(start_ns: int, step_ns: int, now_ns: int) -> int:
 
 def good_enough(window_series: Series, window: Window, settings: MeasureSettings) -> bool:
     """Nothing seems to drift, and every half-width that was asked for is reached at the stop rule's confidence."""
-    if window_series.completions < MIN_COMPLETIONS or find_drift(window_series, SUSPICION).found:
+    if window_series.completions < max(MIN_COMPLETIONS, settings.fewest_completions):
+        return False
+    if batch_count(window_series) < settings.window_min_batches or find_drift(window_series, SUSPICION).found:
         return False
     return precise(window_series, window, settings, settings.stop_confidence)
 

@@ -212,7 +212,7 @@ class RunWriter:
         stable = {key for key in environment or {} if key not in (*VOLATILE, "digest")}
         before = {key: value for key, value in run.manifest.environment.items() if key in stable}
         changes = _changes(_flat(before), _flat({key: (environment or {})[key] for key in stable})) if before else []
-        finished = len(run.finished_case_ids())
+        finished = len(run.finished())
         moment = utc(datetime.now(UTC))
         self._append("resumed", Resumed(moment, finished, self.torn, __version__, tuple(changes)))
         self.update(outcome="running", ended_utc=None, artefacts=())

@@ -35,6 +35,12 @@ class PlannedCase:
     protocol: str
     batch: int
     load: dict[str, Any]
+    repeats: int = 1
+    """How often it is measured."""
+    confidence: float = 0.95
+    """Of the interval between repeats."""
+    precision: dict[str, float] = field(default_factory=dict)
+    """Relative half-width that is asked for: of `throughput`, `mean`, `p99`, …"""
 
     @classmethod
     def of(cls, case: Case) -> PlannedCase:
@@ -70,7 +76,7 @@ class Resumed:
 
     utc: str
     finished: int
-    """Points that were kept."""
+    """Measurements that were kept."""
     torn: str | None = None
     tool_version: str = ""
     environment_changes: tuple[str, ...] = ()
@@ -130,14 +136,21 @@ class Run:
         """Every case of the matrix in its order, measured or not."""
         return tuple(self._point(case) for case in self.cases)
 
-    def finished_case_ids(self) -> frozenset[str]:
-        """Cases with a measurement, valid or not; failed and interrupted ones are measured again."""
-        return frozenset(case_id for case_id, trial in self.trials.items() if trial.state in MEASURED)
+    def finished(self) -> frozenset[tuple[str, int]]:
+        """(case id, repeat) with a measurement, valid or not; failed and interrupted ones are measured again."""
+        measured = (trial for trials in self.repeats.values() for trial in trials if trial.state in MEASURED)
+        return frozenset((trial.case_id, trial.repeat) for trial in measured)
 
-    def remaining(self) -> tuple[PlannedCase, ...]:
-        """Cases that are still to be measured, in matrix order."""
-        done = self.finished_case_ids() | set(self.skipped)
-        return tuple(case for case in self.cases if case.case_id not in done)
+    def finished_case_ids(self) -> frozenset[str]:
+        """Cases of which every repeat has a measurement."""
+        unfinished = {case.case_id for case, _ in self.remaining()}
+        return frozenset(case.case_id for case in self.cases) - unfinished - set(self.skipped)
+
+    def remaining(self) -> tuple[tuple[PlannedCase, int], ...]:
+        """(case, repeat) that are still to be measured, in matrix order."""
+        done = self.finished()
+        planned = ((case, repeat) for case in self.cases for repeat in range(case.repeats))
+        return tuple((c, r) for c, r in planned if (c.case_id, r) not in done and c.case_id not in self.skipped)
 
     def _point(self, case: PlannedCase) -> Point:
         trial = self.trials.get(case.case_id)

@@ -40,6 +40,11 @@ class ServerSpec:
     tls: Tls | None = None
     """How to ask for readiness where the server speaks TLS."""
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models that are loaded by name, each once; those they need are not in it."""
+        return tuple(dict.fromkeys((*self.load, self.canary)))
+
 
 class RunningServer(Protocol):
     """A server that is up."""
@@ -51,6 +56,10 @@ class RunningServer(Protocol):
         ...
 
     def log_tail(self, lines: int = 20) -> Sequence[str]: ...
+
+    def reload(self) -> None:
+        """Unload the models with all they need, load them, and wait for the canary; raises `ServiceError`."""
+        ...
 
     def facts(self) -> dict[str, str]:
         """Versions and identifiers for the manifest."""

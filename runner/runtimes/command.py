@@ -76,8 +76,7 @@ def server_argv(program: Path, spec: ServerSpec, ports: Ports, backends: Path, i
     }
     repeatable = {name: value for name, value in spec.flags.items() if name == "backend-config"}
     flags = [*{**ours, **{name: v for name, v in spec.flags.items() if name not in repeatable}}.items()]
-    models = dict.fromkeys((*spec.load, spec.canary))
-    loads: list[tuple[str, object]] = [("load-model", model) for model in models]
+    loads: list[tuple[str, object]] = [("load-model", model) for model in spec.models]
     return [str(program), *(_flag(name, value) for name, value in (*flags, *repeatable.items(), *loads))]
 
 

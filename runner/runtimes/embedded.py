@@ -90,7 +90,7 @@ class EmbeddedRuntime:
             attempt = stack.enter_context(ExitStack())
             try:
                 server = EmbeddedServer.launch(wheel, spec, chosen, self._state, attempt)
-                server.wait_ready(spec)
+                server.wait_ready()
                 return server
             except _PortTakenError:
                 attempt.close()
@@ -114,6 +114,7 @@ class EmbeddedServer:
     ports: Ports
     log: ServerLog
     wheel: Wheel
+    spec: ServerSpec
     version: str = ""
     stubs: tuple[tuple[int, int, str], ...] = ()
     """Python-backend processes once the canary is ready: pid, start time, model."""
@@ -145,12 +146,13 @@ class EmbeddedServer:
                 # Ctrl-C on the terminal is for the runner, which stops the server in order.
                 start_new_session=True,
             )
-        server = cls(identity, process, chosen, log, wheel)
+        server = cls(identity, process, chosen, log, wheel, spec)
         stack.callback(server.stop)
         return server
 
-    def wait_ready(self, spec: ServerSpec) -> None:
+    def wait_ready(self) -> None:
         """Wait until the canary answers its readiness probe on *this* server."""
+        spec = self.spec
         # Imported here: gRPC takes a third of a second, which only commands that start a server should pay.
         from runner.services.kserve import KServeGrpc
 
@@ -169,6 +171,20 @@ class EmbeddedServer:
         """Raise when the server is gone, or when one of its python models is: it would fail every request."""
         if error := self._gone() or self._crippled():
             raise self._explained(error)
+
+    def reload(self) -> None:
+        """Unload the models with all they need, load them, and wait for the canary."""
+        from runner.runtimes.reloading import reload_models
+        from runner.services.kserve import KServeGrpc
+
+        # The python models' processes end on purpose now.
+        self.stubs = ()
+        with closing(KServeGrpc(self.endpoint.grpc, timeout_s=self.spec.ready_timeout_s, tls=self.spec.tls)) as service:
+            try:
+                reload_models(service, self.spec, self.check)
+            except ServiceError as error:
+                raise self._explained(error) from error
+        self.stubs = tuple(_stubs(self.identity))
 
     def log_tail(self, lines: int = 20) -> Sequence[str]:
         return self.log.tail(lines)

@@ -17,6 +17,7 @@ from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
 from runner.runtimes.base import Finding, RunningServer, ServerSpec
 from runner.runtimes.readiness import wait_ready
+from runner.runtimes.reloading import reload_models
 from runner.runtimes.serverlog import ServerLog
 from runner.services.base import Endpoint, ModelMetadata, TensorSpec
 from runner.services.fake import FakeServer
@@ -46,7 +47,7 @@ class FakeRuntime:
         self.started.append(spec)
         spec.log.parent.mkdir(parents=True, exist_ok=True)
         log = ServerLog(spec.log, spec.log.stat().st_size if spec.log.exists() else 0)
-        with serving(self._make(), log) as server:
+        with serving(self._make(), log, spec=spec) as server:
             self.servers.append(server)
             server.say(f"models: {', '.join(server.fake.models)}")
             with closing(KServeGrpc(server.endpoint.grpc, timeout_s=0.2)) as service:
@@ -65,6 +66,8 @@ class FakeRunningServer:
     fake: FakeServer
     endpoint: Endpoint
     log: ServerLog
+    spec: ServerSpec | None = None
+    reloads: int = 0
 
     def check(self) -> None:
         if self.fake.dead.is_set():
@@ -72,6 +75,13 @@ class FakeRunningServer:
 
     def log_tail(self, lines: int = 20) -> Sequence[str]:
         return self.log.tail(lines)
+
+    def reload(self) -> None:
+        self.check()
+        assert self.spec is not None, "only a server that a runtime started knows its models"
+        with closing(KServeGrpc(self.endpoint.grpc, timeout_s=self.spec.ready_timeout_s)) as service:
+            reload_models(service, self.spec, self.check)
+        self.reloads += 1
 
     def facts(self) -> dict[str, str]:
         return {"runtime": "fake", "server": VERSION}
@@ -83,7 +93,9 @@ class FakeRunningServer:
 
 
 @contextmanager
-def serving(fake: FakeServer, log: ServerLog, *, port: int = 0, name: str = "fake") -> Iterator[FakeRunningServer]:
+def serving(
+    fake: FakeServer, log: ServerLog, *, port: int = 0, name: str = "fake", spec: ServerSpec | None = None
+) -> Iterator[FakeRunningServer]:
     """Serve on a port of this machine (0: any free one) under a server name."""
     stopped = threading.Event()
     server: Any = grpc.server(
@@ -97,7 +109,7 @@ def serving(fake: FakeServer, log: ServerLog, *, port: int = 0, name: str = "fak
     server.add_generic_rpc_handlers((_Protocol(fake, stopped, name).handlers(),))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
-    running = FakeRunningServer(fake, Endpoint(http="127.0.0.1:1", grpc=f"127.0.0.1:{port}"), log)
+    running = FakeRunningServer(fake, Endpoint(http="127.0.0.1:1", grpc=f"127.0.0.1:{port}"), log, spec)
     undertaker = threading.Thread(target=_stop_when_dead, args=(server, fake, stopped, running), daemon=True)
     undertaker.start()
     try:
@@ -133,6 +145,8 @@ class _Protocol:
             "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest, pb.ModelMetadataResponse),
             "ModelConfig": (self.model_config, pb.ModelConfigRequest, pb.ModelConfigResponse),
             "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest, pb.ModelStatisticsResponse),
+            "RepositoryModelLoad": (self.load, pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse),
+            "RepositoryModelUnload": (self.unload, pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse),
             "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
             "ModelInfer": (self.model_infer, pb.ModelInferRequest, pb.ModelInferResponse),
         }
@@ -155,10 +169,19 @@ class _Protocol:
         return pb.ServerMetadataResponse(name=self._name, version=VERSION)
 
     def model_ready(self, request: Any, context: Any) -> Any:
-        return pb.ModelReadyResponse(ready=self._fake.script.ready and request.name in self._fake.models)
+        return pb.ModelReadyResponse(ready=self._fake.ready(request.name))
+
+    def load(self, request: Any, context: Any) -> Any:
+        self._fake.load(self._metadata(request.model_name, context).name)
+        return pb.RepositoryModelLoadResponse()
+
+    def unload(self, request: Any, context: Any) -> Any:
+        self._fake.unload(self._metadata(request.model_name, context).name)
+        return pb.RepositoryModelUnloadResponse()
 
     def repository_index(self, request: Any, context: Any) -> Any:
-        index = [pb.RepositoryIndexResponse.ModelIndex(name=name) for name in self._fake.models]
+        states = {name: "UNAVAILABLE" if name in self._fake.unloaded else "READY" for name in self._fake.models}
+        index = [pb.RepositoryIndexResponse.ModelIndex(name=name, state=state) for name, state in states.items()]
         return pb.RepositoryIndexResponse(models=index)
 
     def model_metadata(self, request: Any, context: Any) -> Any:

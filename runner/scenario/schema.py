@@ -6,7 +6,7 @@ number that looks right. Unions are tagged by one word (`kind`, `source`).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,12 +32,22 @@ from runner.scenario.schema_load import (
     ReplayLoad,
 )
 from runner.scenario.schema_matrix import (
+    Anchor,
     Axis,
     FloatAxis,
     IntAxis,
     Matrix,
     Pow2Axis,
     ZipAxis,
+)
+from runner.scenario.schema_measure import (
+    Measure,
+    PrecisionSettings,
+    PrecisionStability,
+    Stability,
+    WarmupSettings,
+    WindowSettings,
+    WindowsStability,
 )
 from runner.scenario.schema_setup import (
     Dataset,
@@ -63,9 +73,10 @@ from runner.scenario.schema_targets import (
     VarBase,
 )
 from runner.scenario.schema_workload import OutputFile, Sequences, Validate
-from runner.units import ByteSize, Fraction, Seconds
+from runner.units import ByteSize, Seconds
 
 __all__ = [
+    "Anchor",
     "Axis",
     "BoolVar",
     "ConcurrencyLoad",
@@ -102,6 +113,7 @@ __all__ = [
     "Portion",
     "Pow2Axis",
     "PrecisionSettings",
+    "PrecisionStability",
     "Ready",
     "ReplayLoad",
     "Report",
@@ -113,6 +125,7 @@ __all__ = [
     "Sequences",
     "Server",
     "Sha256",
+    "Stability",
     "Step",
     "StepBase",
     "Strict",
@@ -125,6 +138,7 @@ __all__ = [
     "VarBase",
     "WarmupSettings",
     "WindowSettings",
+    "WindowsStability",
     "Workload",
     "ZipAxis",
 ]
@@ -165,8 +179,10 @@ class Isolation(Strict):
 
     between_configs: Literal["restart"] = "restart"
     """A changed server configuration always gets a fresh server."""
-    between_points: Literal["none", "restart"] = "none"
-    """Between points of one configuration."""
+    between_points: Literal["none", "reload", "restart"] = "none"
+    """Between points of one configuration; `reload` unloads and loads the model with all that it needs."""
+    between_repeats: Literal["none", "reload", "restart"] = "restart"
+    """Between the repeats of the points; what lasts as long as a server does not vary without a restart."""
 
 
 class Server(Strict):
@@ -303,71 +319,7 @@ class Workload(Strict):
         return self
 
 
-# --- measure ------------------------------------------------------------------------------------------------------
-
-
-class WarmupSettings(Strict):
-    """What is dropped before the measured window; the rule decides, these are its floors and its cap."""
-
-    min_time: Seconds | None = None
-    """At least so long."""
-    min_requests_per_slot: int | None = Field(default=None, ge=0)
-    """At least so many requests for each one in flight."""
-    max_fraction: Fraction | None = None
-    """Largest share of the trial that the rule may drop."""
-
-
-class WindowSettings(Strict):
-    """How long a point is measured."""
-
-    min: Seconds | None = None
-    """At least so long, even when every interval is narrow enough."""
-    max: Seconds | None = None
-    """At most so long, even when an interval is still too wide; the point is then flagged."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise refuse("max", f"expected at least the `min` of {self.min:g}s, got {self.max:g}s")
-        return self
-
-
-class PrecisionSettings(Strict):
-    """Relative half-widths of confidence intervals at which a point is good enough."""
-
-    confidence: Fraction | None = None
-    """Confidence level of every interval."""
-    throughput: Fraction | None = None
-    """Half-width of the throughput."""
-    mean: Fraction | None = None
-    """Half-width of the mean latency."""
-    percentiles: dict[Percentile, Fraction] | None = None
-    """For example `{p50: 2%, p95: 3%, p99: 5%}`."""
-
-
-class Measure(Strict):
-    """How a point is measured; the profile sets everything, each value can be set over it."""
-
-    profile: Literal["explore", "reference"] = "explore"
-    """`explore`: seconds per point with intervals; `reference`: 64 requests without warm-up, as the DALI benchmark."""
-    warmup: WarmupSettings = WarmupSettings()
-    """What is dropped first."""
-    window: WindowSettings = WindowSettings()
-    """How long is measured."""
-    precision: PrecisionSettings = PrecisionSettings()
-    """When it is good enough."""
-    requests: int | None = Field(default=None, ge=1)
-    """A fixed number of requests instead of the stop rule."""
-    percentiles: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = (50, 90, 95, 99)
-    """Which percentiles are reported."""
-    max_error_rate: Fraction = 0.05
-    """A trial with more failures than this is stopped early."""
-    drain: Seconds = 10.0
-    """Wait for requests in flight at the end."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of everything random in measuring."""
-    records: Literal["none", "full"] = "none"
-    """`full`: times and status of every request in a file of the run directory, 40 bytes each."""
+# --- report and scenario -------------------------------------------------------------------------------------------
 
 
 class Report(Strict):

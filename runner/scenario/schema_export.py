@@ -18,6 +18,7 @@ from runner.scenario import (
     schema_inputs,
     schema_load,
     schema_matrix,
+    schema_measure,
     schema_setup,
     schema_targets,
     schema_workload,
@@ -25,7 +26,16 @@ from runner.scenario import (
 from runner.scenario.reference import reference_of
 from runner.scenario.schema_walk import fields_of, members
 
-_MODULES = (schema, schema_inputs, schema_workload, schema_targets, schema_setup, schema_load, schema_matrix)
+_MODULES = (
+    schema,
+    schema_inputs,
+    schema_workload,
+    schema_targets,
+    schema_setup,
+    schema_load,
+    schema_matrix,
+    schema_measure,
+)
 _REFERENCE: dict[str, Any] = {
     "type": "string",
     "pattern": r"\$\{",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from runner.scenario.schema_base import Strict, check_order, refuse
+from runner.units import Seconds
 
 
 class Pow2Axis(Strict):
@@ -108,6 +109,15 @@ Axis = Annotated[
 ]
 
 
+class Anchor(Strict):
+    """One point that is measured again and again, to see whether the rig itself drifts."""
+
+    at: dict[str, Any] = Field(min_length=1)
+    """Address -> value, as many as it takes to pick one point of the matrix."""
+    every: int = Field(default=20, ge=1)
+    """Points between two anchors; there is one before the first point and one after the last."""
+
+
 class Matrix(Strict):
     """The points: the product of the axes, first axis outermost."""
 
@@ -115,3 +125,11 @@ class Matrix(Strict):
     """Address -> values (a label -> `{zip: …}`)."""
     skip: tuple[str, ...] = ()
     """Predicates; a point for which one holds is listed as skipped, with the reason."""
+    order: Literal["blocks", "file"] | None = None
+    """`blocks`: all points once, then all of them again for the next repeat, each time in a random order by
+    `measure.seed`; `file`: as the axes say. By default `blocks`, but `file` where there are no more than three
+    measurements. Tables are always in the order of the axes."""
+    cooldown: Seconds = 0.0
+    """Pause before each measurement but the first."""
+    anchor: Anchor | None = None
+    """Measured every so many points; points between two anchors that differ by more than 2 % are flagged `trend`."""

@@ -76,7 +76,25 @@ class FakeServer:
         self._lock = threading.Lock()
         self._calls = 0
         self._counters = {name: ModelStatistics(name, "1", 0, 0, 0, 0, 0, 0, 0, 0, 0) for name in self.models}
+        self.unloaded: set[str] = set()
         self.dead = threading.Event()
+
+    def ready(self, model: str) -> bool:
+        return self.script.ready and model in self.models and model not in self.unloaded
+
+    def load(self, model: str) -> None:
+        """As a real server: a model that is loaded counts from 0, and brings its composing models."""
+        for name in self._with_steps(model):
+            self._counters[name] = ModelStatistics(name, "1", 0, 0, 0, 0, 0, 0, 0, 0, 0)
+            self.unloaded.discard(name)
+
+    def unload(self, model: str) -> None:
+        """Take a model and its composing models out of memory."""
+        self.unloaded.update(self._with_steps(model))
+
+    def _with_steps(self, model: str) -> list[str]:
+        steps = self.models[model].metadata.composing_models
+        return [name for name in (model, *steps) if name in self.models]
 
     def call(self, model: str, inputs: Tensors) -> dict[str, Array]:
         """Answer one inference, after the model's latency.
@@ -149,7 +167,7 @@ class FakeService:
         return replace(self.route(model, endpoint), path=self.grpc_stream_method)
 
     def ready(self, model: str) -> bool:
-        return self.fake.script.ready and model in self.fake.models and not self.fake.dead.is_set()
+        return self.fake.ready(model) and not self.fake.dead.is_set()
 
     def metadata(self, model: str) -> ModelMetadata:
         self._require(model)

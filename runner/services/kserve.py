@@ -127,6 +127,23 @@ class KServeGrpc:
         answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(), "list the server's models")
         return sorted({entry.name for entry in answer.models})
 
+    def load(self, model: str) -> None:
+        """Load a model, and the composing models of an ensemble; returns when they are loaded."""
+        self._call(
+            "RepositoryModelLoad", pb.RepositoryModelLoadRequest(model_name=model), f"load model {model!r}", model
+        )
+
+    def unload(self, model: str) -> None:
+        """Begin to unload a model with the composing models that came with it."""
+        request = pb.RepositoryModelUnloadRequest(model_name=model)
+        request.parameters["unload_dependents"].bool_param = True
+        self._call("RepositoryModelUnload", request, f"unload model {model!r}", model)
+
+    def loaded(self) -> list[str]:
+        """Models of the repository that are in memory, on their way in or out included."""
+        answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(), "list the server's models")
+        return sorted({entry.name for entry in answer.models if entry.state not in ("", "UNAVAILABLE")})
+
     def metadata(self, model: str) -> ModelMetadata:
         """Inputs, outputs, batching and, of an ensemble, the models behind it."""
         request = pb.ModelMetadataRequest(name=model)

@@ -4,8 +4,9 @@ The only room that sees every other one. Rooms with heavy imports are entered on
 """
 
 from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions, Silent
-from runner.workflow.groups import largest_batch, server_groups, state_of
-from runner.workflow.measuring import MAX_SERVER_DEATHS
+from runner.workflow.groups import largest_batch, state_of
+from runner.workflow.order import Planned, server_groups
+from runner.workflow.session import MAX_SERVER_DEATHS
 from runner.workflow.verbs import checked_cases, plan_scenario, reset_scenario, run_scenario, setup_scenario
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Observer",
     "Outcome",
     "Plan",
+    "Planned",
     "Rooms",
     "RunOptions",
     "Silent",

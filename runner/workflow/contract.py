@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runner.errors import EXIT_OK, PointsError
+from runner.workflow.order import Planned, server_runs
 
 if TYPE_CHECKING:
     from runner.load.engine import Engine
@@ -85,14 +86,28 @@ class Plan:
     state: Path
     setup: tuple[StepReport, ...]
     cases: tuple[Case, ...]
-    longest_s: float
-    """All points at their time cap."""
+    measurements: tuple[Planned, ...]
+    """In the order in which they would be made; a point that is repeated is in it several times, anchors too."""
+    cooldown_s: float
     free_bytes: int
 
     @property
     def points(self) -> int:
         """Points that would be measured."""
         return sum(case.skipped is None for case in self.cases)
+
+    @property
+    def longest_s(self) -> float:
+        """Every measurement at its time cap; setup and starts of the server not counted."""
+        from runner.measure.settings import longest_trial_s
+
+        load_s = sum(longest_trial_s(each.case.scenario.measure) for each in self.measurements)
+        return load_s + self.cooldown_s * max(len(self.measurements) - 1, 0)
+
+    @property
+    def server_starts(self) -> int:
+        """How often a server is started, as long as none dies."""
+        return len(server_runs(self.measurements))
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -101,6 +116,10 @@ class Plan:
             "state": str(self.state),
             "setup": [{"name": s.name, "kind": s.kind, "action": s.action, "reason": s.reason} for s in self.setup],
             "points": [{"id": c.id, "parameters": c.parameters, "skipped": c.skipped} for c in self.cases],
+            "measurements": [
+                {"id": m.case.id, "repeat": m.repeat, "block": m.block, "anchor": m.anchor} for m in self.measurements
+            ],
+            "server_starts": self.server_starts,
             "longest_s": self.longest_s,
             "free_bytes": self.free_bytes,
         }

@@ -1,9 +1,8 @@
-"""Cases that can share a server, and the setup that such a group needs."""
+"""The setup that cases need which share a server."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,14 +36,6 @@ def prepare_group(group: Sequence[Case], loaded: LoadedScenario, options: RunOpt
     for report in prepared.reports:
         observer.on_step(report)
     return prepared
-
-
-def server_groups(cases: Sequence[Case]) -> list[tuple[Case, ...]]:
-    """Cases that can share a server, in the order in which each configuration first appears; skipped ones left out."""
-    measured = [case for case in cases if case.skipped is None]
-    first = {case.server_key: index for index, case in reversed(list(enumerate(measured)))}
-    ordered = sorted(measured, key=lambda case: first[case.server_key])
-    return [tuple(group) for _, group in groupby(ordered, key=lambda case: case.server_key)]
 
 
 def largest_batch_of(group: Sequence[Case]) -> int:

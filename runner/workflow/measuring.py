@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import LoadError, ServiceError
-from runner.workflow.groups import prepare_group, server_groups
+from runner.workflow.groups import prepare_group
+from runner.workflow.order import Planned, needs_reload, server_runs
 from runner.workflow.serving import Serving, served
 
 if TYPE_CHECKING:
@@ -17,68 +19,105 @@ if TYPE_CHECKING:
     from runner.setup.base import Prepared
     from runner.workflow.session import Session
 
-MAX_SERVER_DEATHS = 3
-"""Give up on a server that died in so many points one after the other: the rest would die too."""
 
-
-def measure_all(pending: Sequence[Case], session: Session) -> None:
-    """Measure the cases; a server is restarted only when its configuration changes, or when it died."""
-    if pending:
+def measure_all(plan: Sequence[Planned], session: Session) -> None:
+    """Make the measurements in their order; a server lasts until the plan asks for a fresh one, or until it dies."""
+    if plan:
         session.rooms.runtime.sweep()
         sweep_shared_memory()
-    for group in server_groups(pending):
-        prepared = prepare_group(group, session.loaded, session.options, session.observer)
-        session.writer.update(setup=_setup_records(prepared), labels=dict(prepared.labels))
-        rest = list(group)
+    for run in server_runs(plan):
+        prepared = prepared_for(run[0].case, plan, session)
+        rest = list(run)
         while rest:
-            with served(group[0].scenario, prepared, session) as serving:
+            with served(run[0].case.scenario, prepared, session) as serving:
                 rest = measure_until_gone(rest, serving, session)
 
 
-def measure_until_gone(cases: Sequence[Case], serving: Serving, session: Session) -> list[Case]:
-    """Measure cases on one server; returns those left for a fresh one (it died, or isolation asks for a restart)."""
-    for number, case in enumerate(cases, 1):
-        session.observer.on_case(case)
-        trial = measure_point(case, serving, session)
+def prepared_for(case: Case, plan: Sequence[Planned], session: Session) -> Prepared:
+    """The setup of a server, made once for all measurements of the plan that run on such a server."""
+    key = case.server_key
+    if key not in session.prepared:
+        sharing = [planned.case for planned in plan if planned.case.server_key == key]
+        session.prepared[key] = prepared = prepare_group(sharing, session.loaded, session.options, session.observer)
+        session.writer.update(setup=_setup_records(prepared), labels=dict(prepared.labels))
+    return session.prepared[key]
+
+
+def measure_until_gone(run: Sequence[Planned], serving: Serving, session: Session) -> list[Planned]:
+    """Measure on one server; returns what is left for a fresh one when it died."""
+    before: Planned | None = None
+    for number, planned in enumerate(run):
+        session.cool_down()
+        if before is not None and needs_reload(before, planned) and not reloaded(serving, session):
+            return list(run[number:])
+        session.observer.on_case(planned.case)
+        trial = measure_point(planned, serving, session)
         session.writer.append(trial)
         session.observer.on_trial(trial)
-        if _died(serving.server, session) or case.scenario.server.isolation.between_points == "restart":
-            return list(cases[number:])
+        if _died(serving.server, session):
+            return list(run[number + 1 :])
+        before = planned
     return []
 
 
-def measure_point(case: Case, serving: Serving, session: Session) -> Trial:
-    """One point: payloads once, then one continuous load."""
-    from runner.measure.loads import ceiling_slots
-    from runner.measure.trial import failed_trial, measure_case
-
+def reloaded(serving: Serving, session: Session) -> bool:
+    """Unload and load the models; False when the server did not come through it, so that a fresh one is needed."""
+    session.observer.on_server("reloads its models")
     try:
-        with serving.payloads(case, session.writer.directory.name) as payloads:
-            return measure_case(
-                case,
-                engine=session.rooms.engine,
-                endpoint=serving.server.endpoint,
-                service=serving.service_for(case.scenario.workload),
-                payloads=payloads.messages,
-                drawing=payloads.drawing,
-                models=(serving.metadata.name, *serving.metadata.composing_models),
-                labels={**serving.prepared.labels, **payloads.facts()},
-                server_check=serving.server.check,
-                on_progress=session.observer.on_progress,
-                ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
-                records=records_path(case, session),
-                references=payloads.references,
-            )
+        serving.server.reload()
+    except ServiceError as error:
+        session.note_death(error)
+        return False
+    return True
+
+
+def measure_point(planned: Planned, serving: Serving, session: Session) -> Trial:
+    """One point: payloads once, then one continuous load."""
+    from runner.measure.trial import failed_trial
+
+    case = planned.case
+    try:
+        trial = _measured(planned, serving, session)
     except (LoadError, ServiceError) as error:
         # One point that cannot be measured must not take the others along; the caller sees whether the server lives.
-        return failed_trial(case, error)
+        trial = failed_trial(case, error)
+    return replace(trial, repeat=planned.repeat, block=planned.block, anchor=planned.anchor)
 
 
-def records_path(case: Case, session: Session) -> Path | None:
+def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
+    from runner.measure.loads import ceiling_slots
+    from runner.measure.settings import resolve
+    from runner.measure.trial import measure_case
+
+    case = planned.case
+    settings = resolve(case.scenario.measure)
+    with serving.payloads(case, session.writer.directory.name) as payloads:
+        return measure_case(
+            case,
+            engine=session.rooms.engine,
+            endpoint=serving.server.endpoint,
+            service=serving.service_for(case.scenario.workload),
+            payloads=payloads.messages,
+            drawing=payloads.drawing,
+            models=(serving.metadata.name, *serving.metadata.composing_models),
+            labels={**serving.prepared.labels, **payloads.facts()},
+            server_check=serving.server.check,
+            # One schedule of arrivals is one sample of them: the repeats take others, the cases of a block the same.
+            settings=replace(settings, seed=settings.seed + planned.block),
+            on_progress=session.observer.on_progress,
+            ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
+            records=records_path(planned, settings.repeats, session),
+            references=payloads.references,
+        )
+
+
+def records_path(planned: Planned, repeats: int, session: Session) -> Path | None:
     """Where the records of single requests go, if the scenario asks for them."""
+    case = planned.case
     if case.scenario.measure.records == "none":
         return None
-    return session.writer.directory.path / "records" / f"{case.id}.bin"
+    suffix = f"-anchor{planned.repeat}" if planned.anchor else f"-repeat{planned.repeat}" if repeats > 1 else ""
+    return session.writer.directory.path / "records" / f"{case.id}{suffix}.bin"
 
 
 def _died(server: RunningServer, session: Session) -> bool:
@@ -86,10 +125,7 @@ def _died(server: RunningServer, session: Session) -> bool:
     try:
         server.check()
     except ServiceError as error:
-        session.deaths += 1
-        session.observer.on_server(f"died: {error.message}")
-        if session.deaths >= MAX_SERVER_DEATHS:
-            raise
+        session.note_death(error)
         return True
     session.deaths = 0
     return False

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from runner.errors import RunnerError
+from runner.errors import RunnerError, ServiceError
 
 if TYPE_CHECKING:
     from runner.results.directory import RunDirectory, RunWriter
+    from runner.results.run import PlannedCase, Run
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
     from runner.scenario.schema import Scenario
+    from runner.setup.base import Prepared
     from runner.workflow.contract import Observer, Rooms, RunOptions
+
+
+MAX_SERVER_DEATHS = 3
+"""Give up on a server that died in so many points one after the other: the rest would die too."""
 
 
 def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
@@ -35,27 +42,44 @@ def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
     return found
 
 
-def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], options: RunOptions) -> tuple[Case, ...]:
-    """Write down what is run and where; returns the cases that are still to be measured, in matrix order."""
+def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], options: RunOptions) -> Run | None:
+    """Write down what is run and where; with `resume` returns what the run holds already."""
     from runner.results.directory import digest_of
     from runner.results.environment import fingerprint
     from runner.results.secrets import without_secrets
 
     resolved, environment = loaded.dump(), fingerprint(identify=options.identify)
     digest, resolved = digest_of(resolved), without_secrets(resolved)
-    done: Collection[str] = ()
     if options.resume:
-        done = writer.resume(digest, resolved, environment).finished_case_ids()
-    else:
-        writer.write_resolved(resolved)
-        writer.begin(cases)
-        writer.update(
-            command=tuple(sys.argv),
-            target=loaded.target,
-            environment=environment,
-            seeds={"measure": loaded.scenario.measure.seed},
-        )
-    return tuple(case for case in cases if case.skipped is None and case.id not in done)
+        return writer.resume(digest, resolved, environment)
+    writer.write_resolved(resolved)
+    writer.begin([planned_case(case) for case in cases])
+    for case in cases:
+        if case.skipped is not None:
+            writer.skip(case.id, case.skipped)
+    writer.update(
+        command=tuple(sys.argv),
+        target=loaded.target,
+        environment=environment,
+        seeds={"measure": loaded.scenario.measure.seed},
+    )
+    return None
+
+
+def planned_case(case: Case) -> PlannedCase:
+    """What the journal keeps of a case, with what its profile decides about repeats."""
+    from runner.measure.settings import resolve
+    from runner.results.run import PlannedCase
+
+    settings = resolve(case.scenario.measure)
+    asked = {"throughput": settings.throughput, "mean": settings.mean}
+    asked |= {f"p{q:g}": width for q, width in settings.percentile_precision.items()}
+    return replace(
+        PlannedCase.of(case),
+        repeats=settings.repeats,
+        confidence=settings.confidence,
+        precision={what: width for what, width in asked.items() if width is not None},
+    )
 
 
 @dataclass
@@ -70,7 +94,23 @@ class Session:
     servers_started: int = 0
     deaths: int = field(default=0)
     """Points in a row in which the server died."""
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    """Server key -> setup that was made for it: servers may be started in any order, and again."""
+    _warm: bool = False
     _ceilings: dict[int, float] = field(default_factory=dict)
+
+    def note_death(self, error: ServiceError) -> None:
+        """Count a server that is gone; after several in a row its error is raised instead."""
+        self.deaths += 1
+        self.observer.on_server(f"died: {error.message}")
+        if self.deaths >= MAX_SERVER_DEATHS:
+            raise error
+
+    def cool_down(self) -> None:
+        """Give the rig the same rest before every measurement but the first."""
+        if self._warm:
+            time.sleep(self.loaded.scenario.matrix.cooldown)
+        self._warm = True
 
     def ceiling_per_s(self, concurrency: int) -> float:
         """What the engine alone could send on this machine, measured once for each concurrency."""

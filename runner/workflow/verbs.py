@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from runner.scenario.matrix import expand
 from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions, Silent
-from runner.workflow.groups import largest_batch_of, prepare_group, server_groups, state_of
+from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.measuring import measure_all, sweep_shared_memory
+from runner.workflow.order import Planned, anchor_case, left_over, plan_points, server_groups, with_anchors
 from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
 
 if TYPE_CHECKING:
+    from runner.results.run import Run
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
     from runner.setup.base import Prepared
@@ -38,13 +40,33 @@ def run_scenario(
     cases = checked_cases(loaded)
     directory = run_directory(loaded, options)
     with directory.writer() as writer:
-        pending = begin(writer, loaded, cases, options)
-        observer.on_run(directory.path, _points(cases), _points(cases) - len(pending))
+        before = begin(writer, loaded, cases, options)
+        whole, pending = planned_measurements(loaded, cases), planned_measurements(loaded, cases, before)
+        done = sum(not each.anchor for each in whole) - sum(not each.anchor for each in pending)
+        observer.on_run(directory.path, done + len(pending), done)
         with reports_whatever_happens(directory, loaded.scenario):
             measure_all(pending, Session(loaded, options, observer, rooms or default_rooms(loaded), writer))
         outcome = Outcome(directory.path, directory.load())
         writer.finish("partial" if outcome.problems else "complete")
     return Outcome(directory.path, directory.load())
+
+
+def planned_measurements(
+    loaded: LoadedScenario, cases: Sequence[Case], before: Run | None = None
+) -> tuple[Planned, ...]:
+    """What a run measures, in order; `before` is what an earlier process of this run left behind.
+
+    Anchors go around whatever is left: the rig may have changed while nothing ran.
+    """
+    from runner.measure.settings import resolve
+
+    matrix = loaded.scenario.matrix
+    repeats = {case.id: resolve(case.scenario.measure).repeats for case in cases}
+    plan = plan_points(cases, repeats, seed=loaded.scenario.measure.seed, order=matrix.order)
+    if before is not None:
+        plan = left_over(plan, before.finished())
+    every, number = (matrix.anchor.every if matrix.anchor else 1), len(before.anchors) if before else 0
+    return with_anchors(plan, anchor_case(cases, matrix.anchor), every, first_number=number)
 
 
 def setup_scenario(loaded: LoadedScenario, options: RunOptions, observer: Observer) -> tuple[Prepared, ...]:
@@ -54,18 +76,24 @@ def setup_scenario(loaded: LoadedScenario, options: RunOptions, observer: Observ
 
 def plan_scenario(loaded: LoadedScenario, options: RunOptions | None = None) -> Plan:
     """Say what a run would do; changes nothing."""
-    from runner.measure.settings import longest_trial_s
     from runner.setup.prepare import plan_setup
 
     options = options or RunOptions()
-    cases, state = expand(loaded), state_of(loaded, options.home)
+    cases, state = checked_cases(loaded), state_of(loaded, options.home)
     reports = [
         report
         for group in server_groups(cases)
         for report in plan_setup(group[0].scenario, state, max_batch_needed=largest_batch_of(group))
     ]
-    longest = sum(longest_trial_s(case.scenario.measure) for case in cases if case.skipped is None)
-    return Plan(loaded.target, state.path, tuple(dict.fromkeys(reports)), cases, longest, _free_bytes(state.home))
+    return Plan(
+        target=loaded.target,
+        state=state.path,
+        setup=tuple(dict.fromkeys(reports)),
+        cases=cases,
+        measurements=planned_measurements(loaded, cases),
+        cooldown_s=loaded.scenario.matrix.cooldown,
+        free_bytes=_free_bytes(state.home),
+    )
 
 
 def reset_scenario(
@@ -90,6 +118,7 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
     for case in cases:
         resolve(case.scenario.measure)
         schedule_of(case.scenario.load)
+    anchor_case(cases, loaded.scenario.matrix.anchor)
     return cases
 
 
@@ -100,10 +129,6 @@ def default_rooms(loaded: LoadedScenario) -> Rooms:
     from runner.services import connect
 
     return Rooms(EmbeddedRuntime(), NativeEngine(), connect)
-
-
-def _points(cases: Sequence[Case]) -> int:
-    return sum(case.skipped is None for case in cases)
 
 
 def _free_bytes(path: Path) -> int:

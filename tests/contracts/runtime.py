@@ -15,6 +15,7 @@ import pytest
 from runner.errors import ServiceError
 from runner.runtimes.base import Runtime, ServerSpec
 from runner.services.kserve import KServeGrpc
+from tests.contracts.service import settled
 
 
 def answers(address: str) -> bool:
@@ -44,6 +45,13 @@ class RuntimeContract:
             server.check()
             assert list(runtime.sweep()) == [], "a live server is not a leftover"
             server.check()
+            with closing(KServeGrpc(address)) as service:
+                [before] = settled(service, [spec.canary])
+                server.reload()
+                server.check()
+                assert service.ready(spec.canary)
+                [after] = service.statistics([spec.canary])
+                assert (before.success_count, after.success_count) == (1, 0), "a model that was loaded anew has no past"
             facts = server.facts()
             assert facts["runtime"]
             assert facts["server"]

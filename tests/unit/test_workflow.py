@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from runner.workflow import (
     reset_scenario,
     run_scenario,
     server_groups,
+    session,
     setup_scenario,
     state_of,
 )
@@ -112,6 +114,106 @@ def test_isolation_restart_gives_each_point_a_server(
     assert len({spec.log for spec in made.runtime.started}) == 4
 
 
+def reloads(made: Rooms) -> list[int]:
+    assert isinstance(made.runtime, FakeRuntime)
+    return [server.reloads for server in made.runtime.servers]
+
+
+def test_isolation_reload_loads_the_models_anew_between_points(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    made = rooms()
+    outcome = run_scenario(loaded("server.isolation.between_points=reload"), options, rooms=made)
+    assert reloads(made) == [3]
+    assert {trial.state for trial in outcome.run.trials.values()} <= {"ok", "invalid"}
+    assert not any(flag.code == "server_restarted" for trial in outcome.run.trials.values() for flag in trial.flags), (
+        "counters start anew before a point, not in it"
+    )
+
+
+def test_repeats_are_blocks_each_on_a_fresh_server(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    recorder, made = Recorder(), rooms()
+    run_scenario(loaded("measure.repeats=3"), options, recorder, made)
+    assert recorder.events[0] == "run 0/12"
+    assert isinstance(made.runtime, FakeRuntime)
+    assert len(made.runtime.started) == 3
+    blocks = [[trial for trial in recorder.trials if trial.block == block] for block in range(3)]
+    assert [len({trial.case_id for trial in block}) for block in blocks] == [4, 4, 4]
+    assert [trial.block for trial in recorder.trials] == [trial.repeat for trial in recorder.trials]
+    assert [trial.block for trial in recorder.trials] == [0] * 4 + [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize(
+    ("between", "starts", "reloaded"), [("none", 1, [0]), ("reload", 1, [2]), ("restart", 3, None)]
+)
+def test_what_separates_repeats_can_be_chosen(
+    loaded: Callable[..., LoadedScenario], options: RunOptions, between: str, starts: int, reloaded: list[int] | None
+) -> None:
+    made = rooms()
+    run_scenario(loaded("measure.repeats=3", f"server.isolation.between_repeats={between}"), options, rooms=made)
+    assert isinstance(made.runtime, FakeRuntime)
+    assert len(made.runtime.started) == starts
+    assert reloads(made) == (reloaded or [0, 0, 0])
+
+
+def test_resume_measures_only_the_missing_repeats(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    class Impatient(Recorder):
+        def on_trial(self, trial: Trial) -> None:
+            super().on_trial(trial)
+            if len(self.trials) == 6:
+                raise KeyboardInterrupt
+
+    scenario, first, second = loaded("measure.repeats=2"), Impatient(), Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        run_scenario(scenario, options, first, rooms())
+    outcome = run_scenario(scenario, replace(options, resume=True), second, rooms())
+    assert second.events[0] == "run 6/8"
+    units = [(trial.case_id, trial.repeat) for trial in (*first.trials, *second.trials)]
+    assert len(set(units)) == len(units) == 8
+    assert outcome.run.finished() == set(units)
+    assert outcome.run.remaining() == ()
+    whole = [(each.case.id, each.repeat) for each in plan_scenario(scenario, options).measurements]
+    assert units == whole, "the order is that of the run that was not interrupted"
+
+
+def test_anchors_are_measured_and_kept_apart(loaded: Callable[..., LoadedScenario], options: RunOptions) -> None:
+    recorder = Recorder()
+    anchor = "matrix.anchor={every: 2, at: {workload.batch: 2, load.concurrency: 4}}"
+    outcome = run_scenario(loaded(anchor), options, recorder, rooms())
+    assert recorder.events[0] == "run 0/7"
+    assert [trial.anchor for trial in recorder.trials] == [True, False, False, True, False, False, True]
+    assert len(outcome.run.anchors) == 3
+    assert {(trial.batch, trial.load["concurrency"]) for trial in outcome.run.anchors} == {(2, 4)}
+    assert len(outcome.run.trials) == 4
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ("{workload.batc: 2}", r"no axis of the matrix"),
+        ("{workload.batch: 2}", r"expected one point of the matrix, got 2"),
+        ("{workload.batch: 3, load.concurrency: 4}", r"expected one point of the matrix, got 0"),
+    ],
+)
+def test_an_anchor_that_picks_no_one_point_is_refused_before_anything_starts(
+    loaded: Callable[..., LoadedScenario], options: RunOptions, at: str, message: str
+) -> None:
+    made = rooms()
+    with pytest.raises(UsageError, match=message):
+        run_scenario(loaded(f"matrix.anchor={{at: {at}}}"), options, rooms=made)
+    assert isinstance(made.runtime, FakeRuntime)
+    assert made.runtime.started == []
+
+
+def test_the_rig_cools_down_between_points_and_not_before_the_first(
+    loaded: Callable[..., LoadedScenario], options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(session, "time", SimpleNamespace(sleep=pauses.append))
+    run_scenario(loaded("matrix.cooldown=2s"), options, rooms=rooms())
+    assert pauses == [2.0] * 3
+
+
 def test_an_axis_over_the_server_restarts_it_once_per_value(
     loaded: Callable[..., LoadedScenario], options: RunOptions
 ) -> None:
@@ -129,7 +231,7 @@ def test_a_server_that_dies_costs_one_point_and_is_replaced(
     loaded: Callable[..., LoadedScenario], options: RunOptions
 ) -> None:
     dying = FakeServer(script=Script(die_after=60))
-    outcome = run_scenario(loaded(), options, rooms=rooms(dying, FakeServer()))
+    outcome = run_scenario(loaded("matrix.order=file"), options, rooms=rooms(dying, FakeServer()))
     assert states(outcome)[1] == "failed"
     assert "SIGKILL" in str(outcome.run.trials[outcome.run.cases[1].case_id].failure)
     assert "failed" not in states(outcome)[2:]

@@ -112,7 +112,7 @@ def test_a_run_reads_back_what_was_written(tmp_path: Path) -> None:
 def test_measured_points_count_as_finished_even_when_invalid(tmp_path: Path) -> None:
     directory = small_run(tmp_path)
     assert directory.finished_case_ids() == {"b1-c1", "b1-c4", "b8-c1"}
-    assert [case.case_id for case in directory.load().remaining()] == ["b8-c4", "b8-c64"]
+    assert [(case.case_id, repeat) for case, repeat in directory.load().remaining()] == [("b8-c4", 0), ("b8-c64", 0)]
 
 
 def test_the_latest_trial_of_a_case_counts(tmp_path: Path) -> None:
