@@ -31,8 +31,9 @@ def show_plan(options: ScenarioOptions, as_json: bool) -> None:
         click.echo(f"  setup  {report.name:<16} {report.action:<12} {report.reason}")
     for case in plan.cases:
         click.echo(f"  point  {case.id:<28} {_parameters(case.parameters)}{_skipped(case.skipped)}")
-    minutes, free = plan.longest_s / 60, plan.free_bytes / 2**30
-    click.echo(f"{plan.points} points, at most about {minutes:.0f} min of load; {free:.0f} GiB free")
+    endless = "load until you stop it (measure.soak)"
+    load = endless if plan.longest_s is None else f"at most about {plan.longest_s / 60:.0f} min of load"
+    click.echo(f"{plan.points} points, {load}; {plan.free_bytes / 2**30:.0f} GiB free")
 
 
 def _parameters(parameters: dict[str, Any]) -> str:

@@ -29,12 +29,13 @@ from runner.measure.loads import (
     settings_for,
     slots_of,
 )
+from runner.measure.peers import Peer, Readings, check_peers, growth, readings, spread
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, summarise
 from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
-from runner.results.records import Counts, ModelStatistics, Trial
-from runner.results.stages import difference, went_backwards
+from runner.results.records import Counts, Trial
+from runner.runtimes.interrupts import Stop
 from runner.scenario.case import Case
 from runner.services.base import Endpoint, Service
 
@@ -57,6 +58,13 @@ class Target:
     """The called model, then the composing ones in pipeline order."""
     server_check: Callable[[], None]
     """Raises `ServiceError` when the server is gone."""
+    peers: Sequence[Peer] = ()
+    """Further servers that share the load."""
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Of every server, the launched one first."""
+        return (self.service, *(peer.service for peer in self.peers))
 
 
 def measure_case(
@@ -75,21 +83,45 @@ def measure_case(
     ceiling_per_s: float | None = None,
     records: Path | None = None,
     references: References = References(),  # noqa: B008  # frozen
+    stop: Stop | None = None,
+    peers: Sequence[Peer] = (),
 ) -> Trial:
     """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given."""
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
-    target = Target(engine=engine, endpoint=endpoint, service=service, models=tuple(models), server_check=server_check)
+    target = Target(
+        engine=engine,
+        endpoint=endpoint,
+        service=service,
+        models=tuple(models),
+        server_check=server_check,
+        peers=tuple(peers),
+    )
     settings = settings_for(settings or resolve(case.scenario.measure), case.scenario.load)
     blank = _blank(case, labels or {})
     began = time.monotonic()
     try:
         scenario = case.scenario
+        check_peers(service, peers, scenario.workload.model)
         extras = plan_extras(scenario.workload, scenario.load, service, payloads, records, references)
-        trial = _measured(case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras)
+        orders = _Orders(drawing, settings, extras, on_progress, stop or Stop())
+        trial = _measured(case, blank, target, payloads, orders, ceiling_per_s)
+        if orders.stop.asked() and not settings.soak:
+            trial = replace(trial, state="interrupted")
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class _Orders:
+    """How the load is to go, beside what the case says."""
+
+    drawing: Drawing
+    settings: MeasureSettings
+    extras: Mapping[str, Any]
+    on_progress: OnProgress | None
+    stop: Stop
 
 
 def failed_trial(case: Case, error: RunnerError, labels: Mapping[str, str] | None = None) -> Trial:
@@ -105,7 +137,7 @@ def _blank(case: Case, labels: Mapping[str, str]) -> Trial:
         model=scenario.workload.model,
         protocol=scenario.workload.protocol,
         batch=scenario.workload.batch,
-        load=scenario.load.model_dump(mode="json"),
+        load=scenario.load.model_dump(mode="json", exclude_none=True),
         state="failed",
         started_utc=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         elapsed_s=0.0,
@@ -118,28 +150,35 @@ def _measured(
     blank: Trial,
     target: Target,
     payloads: Sequence[bytes],
-    drawing: Drawing,
-    settings: MeasureSettings,
-    on_progress: OnProgress | None,
+    orders: _Orders,
     ceiling_per_s: float | None,
-    extras: Mapping[str, Any],
 ) -> Trial:
-    plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
+    settings = orders.settings
+    plan = replace(orders.drawing.applied(load_plan(case, target, settings)), **orders.extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
-    watch = Watch(settings, slots_of(case.scenario.load), blank.batch, target.server_check, on_progress)
-    before = target.service.statistics(target.models)
-    result = watch.whole(target.engine.run(plan, payloads, watch))
+    watch = Watch(
+        settings,
+        slots_of(case.scenario.load),
+        blank.batch,
+        target.server_check,
+        orders.on_progress,
+        orders.stop.asked,
+    )
+    before = readings(target.services, target.models)
+    with orders.stop.listening():
+        result = watch.whole(target.engine.run(plan, payloads, watch))
     recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
     try:
         if watch.death is not None:
             raise watch.death
         # A dead server explains failed requests better than their own messages do.
         target.server_check()
-        delta = difference(before, _settled_statistics(target, before, result.ok))
+        counted = growth(before, _settled_statistics(target, before, result.ok))
     except ServiceError as error:
         return replace(recorded, failure=failure_text(error))
     cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
-    return _judged(replace(recorded, server=delta), watch, result, settings, case, cache_declared, ceiling_per_s)
+    recorded = replace(recorded, server=counted.models)
+    return _judged(recorded, watch, result, settings, case, cache_declared, ceiling_per_s, counted.restarted)
 
 
 def _judged(
@@ -150,6 +189,7 @@ def _judged(
     case: Case,
     cache_declared: bool,
     ceiling_per_s: float | None,
+    restarted: tuple[str, ...],
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
     counts, load = counts_of(result), case.scenario.load
@@ -176,7 +216,7 @@ def _judged(
         warmup_per_slot=watch.warmup.requests_per_slot,
         aborted=watch.aborted,
         server=recorded.server,
-        restarted=went_backwards(recorded.server),
+        restarted=restarted,
         cache_declared=cache_declared,
         ceiling_per_s=ceiling_per_s,
         items=_items(result),
@@ -202,7 +242,13 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
     reach = target.service.stream_route if workload.streaming else target.service.route
     route = reach(workload.model, target.endpoint)
     return LoadPlan(
-        transport=transport(route, streaming=workload.streaming),
+        transport=transport(
+            route,
+            streaming=workload.streaming,
+            client=case.scenario.load,
+            weight=workload.weight,
+            others=spread(target.peers),
+        ),
         schedule=schedule_of(case.scenario.load),
         seed=seed_of(case.scenario.load, settings),
         max_requests=settings.requests,
@@ -210,6 +256,8 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
         slice_ns=FIXED_COUNT_SLICE_NS if settings.measures_all else LoadPlan.slice_ns,
         request_timeout_ns=int(case.scenario.workload.timeout * 1e9),
         drain_timeout_ns=int(settings.drain_s * 1e9),
+        workers=case.scenario.load.workers or 0,
+        pin_cpus=case.scenario.load.pin_cpus or (),
     )
 
 
@@ -229,14 +277,14 @@ def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Sli
     return result.slices
 
 
-def _settled_statistics(target: Target, before: Sequence[ModelStatistics], ok: int) -> tuple[ModelStatistics, ...]:
+def _settled_statistics(target: Target, before: Readings, ok: int) -> Readings:
     """Counters once they stand still: a server may count a request shortly after it has answered it."""
     deadline = time.monotonic() + SETTLE_S
-    previous = target.service.statistics(target.models)
+    previous = readings(target.services, target.models)
     while True:
         time.sleep(SETTLE_STEP_S)
-        latest = target.service.statistics(target.models)
-        counted = difference(before, latest)[0].success_count if latest else ok
+        latest = readings(target.services, target.models)
+        counted = growth(before, latest).models[0].success_count if target.models else ok
         if (latest == previous and counted >= ok) or time.monotonic() > deadline:
             return latest
         previous = latest

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from runner.scenario.schema_base import Strict, refuse
 from runner.units import Fraction
+
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):[0-9]{1,5}$")]
 
 
 class Sequences(Strict):
@@ -29,6 +31,17 @@ class Sequences(Strict):
         if self.count is not None and self.ids < self.count:
             raise refuse("ids", f"expected at least the `count` of {self.count}, got {self.ids}")
         return self
+
+
+class PeerEndpoint(Strict):
+    """One more server that shares the load; it must serve the same model."""
+
+    grpc: HostPort | None = None
+    """host:port for gRPC."""
+    http: HostPort | None = None
+    """host:port for HTTP."""
+    weight: int = Field(default=1, ge=1, le=1_000_000)
+    """Its requests in each round."""
 
 
 class OutputFile(Strict):

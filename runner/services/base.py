@@ -90,6 +90,8 @@ class Route:
     tls: Tls | None = None
     encoding: Literal["gzip", "deflate"] | None = None
     """Compression of gRPC messages; over HTTP each message says so itself."""
+    accept: Literal["gzip", "deflate"] | None = None
+    """How gRPC answers may be compressed; over HTTP a header says so."""
 
 
 class Service(Protocol):

@@ -56,9 +56,10 @@ _NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusC
 def connect(endpoint: Endpoint, workload: Workload) -> KServeGrpc:
     """A client for the endpoint; nothing is sent yet."""
     compression = None if workload.compression == "none" else workload.compression
+    accept = None if workload.response_compression == "none" else workload.response_compression
     tls = None if workload.tls is None else load_tls(workload.tls)
     headers = tuple((name.lower(), value) for name, value in workload.headers.items())
-    return KServeGrpc(endpoint.grpc, headers=headers, tls=tls, compression=compression)
+    return KServeGrpc(endpoint.grpc, headers=headers, tls=tls, compression=compression, accept=accept)
 
 
 class KServeGrpc:
@@ -75,11 +76,12 @@ class KServeGrpc:
         headers: Sequence[tuple[str, str]] = (),
         tls: Tls | None = None,
         compression: Literal["gzip", "deflate"] | None = None,
+        accept: Literal["gzip", "deflate"] | None = None,
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
         self._headers = tuple(headers)
-        self._tls, self._compression = tls, compression
+        self._tls, self._compression, self._accept = tls, compression, accept
         self._open()
         self._known: dict[str, ModelMetadata] = {}
 
@@ -98,6 +100,7 @@ class KServeGrpc:
             headers=self._headers,
             tls=self._tls,
             encoding=self._compression,
+            accept=self._accept,
         )
 
     def stream_route(self, model: str, endpoint: Endpoint) -> Route:

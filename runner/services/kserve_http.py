@@ -41,6 +41,7 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
         headers=tuple(workload.headers.items()),
         tls=None if workload.tls is None else load_tls(workload.tls),
         compression=None if workload.compression == "none" else workload.compression,
+        accept=None if workload.response_compression == "none" else workload.response_compression,
     )
 
 
@@ -67,17 +68,26 @@ class KServeHttp:
         headers: Sequence[tuple[str, str]] = (),
         tls: Tls | None = None,
         compression: Literal["gzip", "deflate"] | None = None,
+        accept: Literal["gzip", "deflate"] | None = None,
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
         self._tensors = tensors
         self._headers = tuple(headers)
         self._tls, self._compression = tls, compression
+        # Only of the load: this client reads what it asks for itself in clear.
+        self._accept = (("Accept-Encoding", accept),) if accept else ()
         self._known: dict[str, ModelMetadata] = {}
 
     def route(self, model: str, endpoint: Endpoint) -> Route:
         """Where the messages of `encode` go."""
-        return Route(kind="http", address=endpoint.http, path=_infer(model), headers=self._headers, tls=self._tls)
+        return Route(
+            kind="http",
+            address=endpoint.http,
+            path=_infer(model),
+            headers=(*self._headers, *self._accept),
+            tls=self._tls,
+        )
 
     def stream_route(self, model: str, endpoint: Endpoint) -> Route:
         """There are no streams over HTTP."""

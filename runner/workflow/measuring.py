@@ -54,6 +54,7 @@ def measure_until_gone(run: Sequence[Planned], serving: Serving, session: Sessio
         trial = measure_point(planned, serving, session)
         session.writer.append(trial)
         session.observer.on_trial(trial)
+        session.stopped_after(planned)
         if _died(serving.server, session):
             return list(run[number + 1 :])
         before = planned
@@ -108,6 +109,8 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
             records=records_path(planned, settings.repeats, session),
             references=payloads.references,
+            stop=session.stop,
+            peers=serving.peers_for(case.scenario.workload),
         )
 
 

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from runner.load.items import Items
     from runner.load.payloads import Payloads
     from runner.load.shared_memory import SharedPayloads
+    from runner.measure.peers import Peer
     from runner.runtimes.base import RunningServer, ServerSpec
     from runner.scenario.case import Case
-    from runner.scenario.schema import Scenario, Workload
+    from runner.scenario.schema import PeerEndpoint, Scenario, Workload
     from runner.services.base import Endpoint, ModelMetadata, Service
     from runner.services.tls import Tls
     from runner.setup.base import Prepared
     from runner.workflow.session import Session
 
-_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression"}
+_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression", "response_compression"}
 """Fields of the workload that a client of the service depends on."""
 
 
@@ -43,6 +44,20 @@ class Serving:
         if key not in self._services:
             self._services[key] = self.connect(self.server.endpoint, workload)
         return self._services[key]
+
+    def peers_for(self, workload: Workload) -> tuple[Peer, ...]:
+        """Clients of the further endpoints that share this workload's load."""
+        return tuple(self._peer(workload, endpoint) for endpoint in workload.endpoints)
+
+    def _peer(self, workload: Workload, peer: PeerEndpoint) -> Peer:
+        from runner.measure.peers import Peer
+        from runner.services.base import Endpoint
+
+        address = (peer.grpc if workload.protocol == "grpc" else peer.http) or ""
+        key = f"{address} {workload.model_dump_json(include=_CLIENT)}"
+        if key not in self._services:
+            self._services[key] = self.connect(Endpoint(http=peer.http or "", grpc=peer.grpc or ""), workload)
+        return Peer(self._services[key], address, peer.weight)
 
     @contextmanager
     def payloads(self, case: Case, run_id: str) -> Iterator[Payloads]:

@@ -45,7 +45,8 @@ def run_scenario(
         done = sum(not each.anchor for each in whole) - sum(not each.anchor for each in pending)
         observer.on_run(directory.path, done + len(pending), done)
         with reports_whatever_happens(directory, loaded.scenario):
-            measure_all(pending, Session(loaded, options, observer, rooms or default_rooms(loaded), writer))
+            last = pending[-1] if pending else None
+            measure_all(pending, Session(loaded, options, observer, rooms or default_rooms(loaded), writer, last=last))
         outcome = Outcome(directory.path, directory.load())
         writer.finish("partial" if outcome.problems else "complete")
     return Outcome(directory.path, directory.load())
@@ -111,12 +112,12 @@ def reset_scenario(
 
 def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
     """The points, with the settings that only measuring would find wrong refused before anything is started."""
-    from runner.measure.loads import schedule_of
+    from runner.measure.loads import schedule_of, settings_for
     from runner.measure.settings import resolve
 
     cases = expand(loaded)
     for case in cases:
-        resolve(case.scenario.measure)
+        settings_for(resolve(case.scenario.measure), case.scenario.load)
         schedule_of(case.scenario.load)
     anchor_case(cases, loaded.scenario.matrix.anchor)
     return cases

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from runner.errors import UsageError
-from runner.measure.settings import EXPLORE, longest_trial_s, markdown_table, resolve
-from runner.scenario.schema import Measure
+from runner.measure.loads import settings_for
+from runner.measure.settings import EXPLORE, FOREVER_S, longest_trial_s, markdown_table, resolve
+from runner.scenario.schema import Measure, PeriodicLoad
 
 
 def measure(**values: Any) -> Measure:
@@ -99,3 +100,30 @@ def test_the_longest_trial_counts_warmup_window_and_drain() -> None:
 def test_the_table_in_the_documentation_is_the_profiles() -> None:
     text = (Path(__file__).parents[3] / "docs" / "measurement.md").read_text(encoding="utf-8")
     assert markdown_table() in text
+
+
+def test_a_soak_has_no_end_and_no_precision_but_what_the_scenario_gives() -> None:
+    settings = resolve(measure(soak=True, profile="publish"))
+    assert (settings.soak, settings.window_max_s, settings.repeats) == (True, FOREVER_S, 1)
+    assert (settings.throughput, settings.mean, settings.percentile_precision) == (None, None, {})
+    settings = resolve(measure(soak=True, window={"max": "8h"}, precision={"throughput": "1%"}))
+    assert (settings.window_max_s, settings.throughput) == (8 * 3600, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"requests": 5}, "measure.requests is 5"),
+        ({"profile": "reference"}, "measure.requests is 64"),
+        ({"stability": {"kind": "windows"}}, "measure.stability.kind is windows"),
+    ],
+)
+def test_a_soak_has_no_other_rule_beside_it(values: dict[str, Any], where: str) -> None:
+    with pytest.raises(UsageError, match=where):
+        resolve(measure(soak=True, **values))
+
+
+def test_a_load_that_ends_by_itself_is_no_soak() -> None:
+    periodic = PeriodicLoad(kind="periodic", start=1, end=2)
+    with pytest.raises(UsageError, match="a load of kind periodic has"):
+        settings_for(resolve(measure(soak=True)), periodic)

@@ -96,7 +96,9 @@ def test_a_fresh_server_where_isolation_asks_for_one(isolation: dict[str, str], 
 
 def test_what_is_left_keeps_its_order() -> None:
     plan = plan_points(cases(6), {}, seed=0)
-    assert ids(left_over(plan, {("p4", 0), ("p1", 0), ("p3", 1)})) == [name for name in EXPECTED if name not in ("p4", "p1")]
+    assert ids(left_over(plan, {("p4", 0), ("p1", 0), ("p3", 1)})) == [
+        name for name in EXPECTED if name not in ("p4", "p1")
+    ]
 
 
 def test_anchors_stand_before_between_and_after() -> None:
