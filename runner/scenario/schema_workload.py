@@ -13,7 +13,8 @@ HostPort = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):[0-9]{1
 
 
 class Sequences(Strict):
-    """Requests of a stateful model: several sequences at the same time, each with one request in flight at most."""
+    """Requests of a stateful model: several sequences at a time, each in order and with one request in flight at most;
+    what perf_analyzer calls `--serial-sequences` is the rule here."""
 
     count: int | None = Field(default=None, ge=1, le=100_000)
     """Sequences alive at the same time; by default `load.concurrency`, or 4 where the load has none."""

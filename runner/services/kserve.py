@@ -27,7 +27,7 @@ from runner.services.base import (
     TensorSpec,
 )
 from runner.services.compression import compressed, decompressed
-from runner.services.names import did_you_mean, version_order
+from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
 from runner.services.tensors import from_wire, to_wire
 from runner.services.tls import Tls, load_tls, name_in
@@ -48,7 +48,6 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _REFERENCE = "get a reference answer"
-_UNKNOWN_MODEL = re.compile(r"unknown model|requested model '.*' is not available")
 # CANCELLED: the server is going away under the call.
 _NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.CANCELLED)
 
@@ -317,14 +316,9 @@ class KServeGrpc:
         return self._known[model]
 
     def _request(self, model: str, inputs: Tensors) -> Any:
-        datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
+        datatypes = datatypes_of(self._metadata_of(model), inputs)
         request = pb.ModelInferRequest(model_name=model)
         for name, array in inputs.items():
-            if name not in datatypes:
-                raise ServiceError(
-                    f"model {model!r} has no input {name!r}; it has {', '.join(datatypes)}",
-                    hint=did_you_mean(name, list(datatypes)),
-                )
             request.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
             try:
                 request.raw_input_contents.append(to_wire(array, datatypes[name]))
@@ -343,8 +337,8 @@ class KServeGrpc:
         """What went wrong, in words: which call, where, why, and what to do."""
         code, details = error.code(), (error.details() or "").strip()
         where = f"could not {doing} at {self._address}"
-        if _UNKNOWN_MODEL.search(details):
-            return ServiceError(f"{where}: {details}", hint=self._nearest_model(model))
+        if is_unknown_model(details):
+            return ServiceError(f"{where}: {details}", hint=nearest_model(model, self.models))
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return ServiceError(
@@ -359,13 +353,6 @@ class KServeGrpc:
                     f"{where}: {details or 'not implemented'}", hint="this server does not speak Triton's KServe v2"
                 )
         return ServiceError(f"{where}: {code.name}: {details}", hint="the server refused it; its log says more")
-
-    def _nearest_model(self, model: str) -> str:
-        try:
-            names = self.models()
-        except ServiceError:
-            return "check workload.model against the server's repository"
-        return did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
 
 
 def _refer(tensor: Any, place: SharedTensor) -> None:

@@ -17,7 +17,7 @@ from runner.results.records import ModelStatistics
 from runner.services.answers import answer, encoded_answer
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
 from runner.services.compression import compressed
-from runner.services.names import did_you_mean, version_order
+from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
 from runner.services.tensors import WIRE, from_wire, to_wire
 from runner.services.tls import Tls, load_tls
@@ -223,7 +223,7 @@ class KServeHttp:
 
     def _request(self, model: str, inputs: Tensors) -> tuple[dict[str, str], bytes]:
         """Headers and body of one inference."""
-        datatypes = self._datatypes(model, inputs)
+        datatypes = datatypes_of(self._metadata_of(model), inputs)
         heads, raw = list[dict[str, Any]](), list[bytes]()
         for name, array in inputs.items():
             head: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatypes[name]}
@@ -253,16 +253,6 @@ class KServeHttp:
         if model not in self._known:
             self._known[model] = self.metadata(model)
         return self._known[model]
-
-    def _datatypes(self, model: str, inputs: Tensors) -> dict[str, str]:
-        datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
-        for name in inputs:
-            if name not in datatypes:
-                raise ServiceError(
-                    f"model {model!r} has no input {name!r}; it has {', '.join(datatypes)}",
-                    hint=did_you_mean(name, list(datatypes)),
-                )
-        return datatypes
 
     def _json(self, method: str, path: str, doing: str, model: str = "", body: bytes | None = None) -> Any:
         status, _, content = self._reach(method, path, doing, self._timeout_s, body)
@@ -325,16 +315,9 @@ class KServeHttp:
         except (ValueError, KeyError, TypeError):
             said = content[:300].decode(errors="replace").strip()
         where = f"could not {doing} at {self._address}: HTTP {status}: {said}"
-        if "unknown model" in said or "is not available" in said or "is not found" in said:
-            return ServiceError(where, hint=self._nearest_model(model))
+        if is_unknown_model(said):
+            return ServiceError(where, hint=nearest_model(model, self.models))
         return ServiceError(where, hint="the server refused it; its log says more")
-
-    def _nearest_model(self, model: str) -> str:
-        try:
-            names = self.models()
-        except ServiceError:
-            return "check workload.model against the server's repository"
-        return did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
 
 
 class _NamedHttps(http.client.HTTPSConnection):

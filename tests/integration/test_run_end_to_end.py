@@ -51,6 +51,8 @@ class Cli:
         return found
 
     def journal(self) -> list[dict[str, Any]]:
+        if not list((self.folder / "runs").iterdir()):
+            return []
         path = self.directory() / "journal.jsonl"
         # The directory is there a moment before its journal.
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
@@ -168,7 +170,7 @@ def test_interrupted_run_cleans_up_keeps_points_and_resumes(cli: Cli, signum: in
     assert len(measured) == len(set(measured)) == 4
 
 
-SOAK = ("--set", "measure.soak=true", "--set", "matrix.axes={load.concurrency: [2]}")
+SOAK = ("--set", "measure={soak: true, warmup: {min_time: 300ms}}", "--set", "matrix.axes={load.concurrency: [2]}")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

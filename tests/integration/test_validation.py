@@ -11,6 +11,7 @@ import pytest
 
 from runner.errors import ServiceError
 from runner.runtimes.base import RunningServer
+from runner.services.tensors import DATATYPES, WIRE, to_wire
 from tests.integration.scenario_load import scenario_load
 
 ITEMS = np.arange(6 * 4, dtype=np.float32).reshape(6, 4)
@@ -149,3 +150,39 @@ def test_expected_items_must_be_those_of_the_inputs(
     shuffled = {"INPUT0": {"from": str(tmp_path / "items.npy"), "pick": "shuffle"}}
     with pytest.raises(ServiceError, match="these are shuffled"):
         scenario_load(triton, workload | {"input": shuffled, "validate": with_outputs(tmp_path / "items.npy")})
+
+
+def _files(folder: Path, source: str) -> dict[str, dict[str, Any]]:
+    """An input of each datatype: two items of two elements, or one element of BYTES where a file is one."""
+    inputs: dict[str, dict[str, Any]] = {}
+    for datatype in DATATYPES:
+        if source == "generated":
+            inputs[datatype] = {"generate": "random", "shape": [2], "count": 2}
+            continue
+        array = np.array([[1, 0], [3, 2]]).astype({"BYTES": "S2", "BF16": "<f4"}.get(datatype) or WIRE[datatype])
+        if source == "npy":
+            np.save(folder / f"{datatype}.npy", array)
+            inputs[datatype] = {"from": str(folder / f"{datatype}.npy")}
+            continue
+        (folder / datatype).mkdir()
+        for number, item in enumerate(array):
+            raw = bytes(item[0]) if datatype == "BYTES" else to_wire(item, datatype)
+            (folder / datatype / str(number)).write_bytes(raw)
+        inputs[datatype] = {"from": str(folder / datatype), "format": "raw"}
+    return inputs
+
+
+@pytest.mark.parametrize("source", ["generated", "npy", "raw"])
+@pytest.mark.parametrize(
+    "way", [{}, {"protocol": "http"}, {"shared_memory": "system", "output_bytes": "64B"}], ids=ident
+)
+def test_every_datatype_from_every_source_comes_back_right(
+    triton: RunningServer, tmp_path: Path, source: str, way: dict[str, Any]
+) -> None:
+    inputs = _files(tmp_path, source)
+    outputs = {f"OUT_{name}": {"from": entry["from"]} for name, entry in inputs.items() if "from" in entry}
+    validate = {"every": 1, "expect": "files", "outputs": outputs} if outputs else {"every": 1}
+    result = scenario_load(
+        triton, {"model": "echo", "batch": 2, "input": inputs, "validate": validate} | way, requests=20
+    )
+    assert (result.ok, result.failed) == (20, {}), result.examples
