@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from runner.errors import LoadError
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime
 from runner.services.kserve import KServeGrpc
@@ -89,6 +90,14 @@ def test_an_endpoint_that_is_not_there_is_told(tmp_path: Path) -> None:
     _, (trial,) = scenario_run(tmp_path, workload={"endpoints": [{"grpc": "127.0.0.1:9"}]})
     assert trial["state"] == "failed"
     assert "127.0.0.1:9" in trial["failure"]
+
+
+def test_streams_of_a_connection_from_a_scenario(triton: RunningServer) -> None:
+    load = {"concurrency": 8, "streams_per_connection": 3, "workers": 1}
+    result = scenario_load(triton, ZEROS, load=load)
+    assert (result.ok, result.failed, result.workers) == (60, {}, 1)
+    with pytest.raises(LoadError, match="expected at least 3 for 8 requests in flight on 3 streams each, got 2"):
+        scenario_load(triton, ZEROS, load=load | {"connections": 2})
 
 
 # --- compressed answers -------------------------------------------------------------------------------------------

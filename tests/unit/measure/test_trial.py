@@ -415,3 +415,36 @@ def test_any_other_point_that_the_user_stops_is_interrupted_and_keeps_its_number
         assert (trial.state, trial.summary.stop_reason) == ("interrupted", "stopped by the user")
         assert "aborted" in codes(trial)
         assert any("the user stopped it" in flag.message for flag in trial.flags)
+
+
+@pytest.mark.parametrize(
+    ("load", "expected"),
+    [
+        ({}, (1, 0, 0, ())),
+        ({"connections": 3}, (3, 0, 0, ())),
+        ({"streams_per_connection": 6}, (0, 6, 0, ())),
+        ({"connections": 2, "streams_per_connection": 6, "workers": 2, "pin_cpus": [4, 5]}, (2, 6, 2, (4, 5))),
+    ],
+)
+def test_the_client_is_as_the_scenario_says(load: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    server = Server()
+    counting = Counting(server)
+    scenario = Scenario.model_validate(
+        {
+            "scenario": 1,
+            "name": "test",
+            "workload": {"model": "pipeline"},
+            "load": {"concurrency": 8, **load},
+        }
+    )
+    measure_case(
+        Case("x", {}, scenario, "key"),
+        engine=counting,
+        payloads=[b"x"],
+        endpoint=Endpoint("localhost:1", "localhost:2"),
+        service=cast(Service, server),
+        models=MODELS,
+    )
+    plan = counting.plans[0]
+    assert isinstance(plan.transport, GrpcUnary)
+    assert (plan.transport.connections, plan.transport.max_streams, plan.workers, plan.pin_cpus) == expected
