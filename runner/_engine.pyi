@@ -20,6 +20,7 @@ __all__ = [
     "bucket_bounds",
     "bucket_index",
     "run",
+    "statuses",
 ]
 
 __version__: str
@@ -136,3 +137,6 @@ def bucket_bounds(index: int) -> tuple[int, int]:
 
 def bucket_index(value_ns: int) -> int:
     """Bucket that counts `value_ns`."""
+
+def statuses() -> dict[int, str]:
+    """Numbers of outcomes in request records with their words; HTTP statuses stand for themselves."""

@@ -1,176 +1,177 @@
-//! Whether an answer is the right one: sampled response messages against the expected one of their payload.
+//! Whether an answer is the right one: sampled answers against the expected one of their payload.
+
+mod compare;
+mod tensor;
 
 use crate::error::{Code, Failure};
-use crate::kserve::{Fields, Malformed, Value, fields};
+use crate::grpc::response::PREFIX_LEN;
+use crate::http2::frame;
+use crate::inflate::inflate;
 use crate::payload::Pool;
-use crate::plan::{Compare, Validate};
+use crate::plan::{Compare, SharedOutputs, Validate};
+use compare::difference;
+use std::borrow::Cow;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use tensor::Tensor;
 
-/// Shared by all workers; says nothing of which responses are sampled.
+/// Answers that are put together to be read are no larger: none that a model gives is.
+pub const MAX_ANSWER: usize = 1 << 30;
+
+/// Shared by all workers; says nothing of which answers are sampled.
 pub struct Checker {
+    /// Of each payload, or of each payload of a slot where outputs lie in shared memory: the expected responses, each
+    /// with gRPC's prefix before it.
     expected: Arc<Pool>,
     pub every: u64,
     compare: Compare,
+    shared: Option<SharedOutputs>,
 }
 
-struct Tensor<'a> {
-    name: &'a [u8],
-    datatype: &'a [u8],
-    shape: Vec<u64>,
-    raw: &'a [u8],
+/// Every so many requests one is looked at, the first included.
+#[derive(Default)]
+pub struct Sampler {
+    left: u64,
+}
+
+impl Sampler {
+    #[inline]
+    pub fn is_next(&mut self, checker: &Checker) -> bool {
+        let is_next = self.left == 0;
+        self.left = if is_next { checker.every - 1 } else { self.left - 1 };
+        is_next
+    }
+}
+
+/// A whole answer over HTTP that is going to be compared.
+#[derive(Debug, Default)]
+pub struct Sample {
+    pub payload: u32,
+    pub body: Vec<u8>,
+    pub json_len: Option<usize>,
+    pub encoded: bool,
+}
+
+impl Sample {
+    /// Of the headers only those that say how the body is to be read.
+    pub fn header(&mut self, line: &[u8]) {
+        let Some(colon) = line.iter().position(|&b| b == b':') else { return };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"inference-header-content-length") {
+            self.json_len = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        } else if name.eq_ignore_ascii_case(b"content-encoding") {
+            self.encoded = !value.eq_ignore_ascii_case(b"identity");
+        }
+    }
+
+    pub fn keep(&mut self, body: &[u8]) {
+        self.body.extend_from_slice(&body[..body.len().min(MAX_ANSWER - self.body.len())]);
+    }
 }
 
 impl Checker {
     pub fn new(expected: Arc<Pool>, validate: &Validate) -> Checker {
-        Checker { expected, every: validate.every, compare: validate.compare.clone() }
+        let (compare, shared) = (validate.compare.clone(), validate.shared.clone());
+        Checker { expected, every: validate.every, compare, shared }
     }
 
-    /// Compare one whole ModelInferResponse with the payload's.
-    pub fn check(&self, payload: u32, got: &[u8]) -> Result<(), Failure> {
-        let wrong = |what: String| Failure::new(Code::WrongOutput, format!("payload {payload}: {what}"));
-        let expected =
-            tensors(self.expected.get(payload)).map_err(|_| wrong("the expected answer is not readable".into()))?;
-        let got = tensors(got).map_err(|_| wrong("the answer is not a readable ModelInferResponse".into()))?;
+    /// Compare one whole ModelInferResponse, the `number`-th of its request from 0, with the payload's.
+    pub fn check(&self, payload: u32, number: u32, got: &[u8]) -> Result<(), Failure> {
+        let mut expected = responses(self.expected_of(payload));
+        let place = match number {
+            0 if expected.clone().count() == 1 => format!("payload {payload}"),
+            _ => format!("payload {payload}, response {}", number + 1),
+        };
+        let got = tensor::of_message(got).map_err(|_| "the answer is not a readable ModelInferResponse".to_owned());
+        match expected.nth(number as usize) {
+            Some(expected) => got.and_then(|got| self.compare(payload, expected, got)),
+            None => Err("no more responses were expected".to_owned()),
+        }
+        .map_err(|what| wrong(&place, &what))
+    }
+
+    /// The request's last response has come.
+    pub fn check_count(&self, payload: u32, got: u32) -> Result<(), Failure> {
+        let expected = responses(self.expected_of(payload)).count();
+        if got as usize == expected {
+            return Ok(());
+        }
+        Err(wrong(&format!("payload {payload}"), &format!("expected {expected} responses, got {got}")))
+    }
+
+    /// Compare an answer over HTTP.
+    pub fn check_body(&self, sample: &Sample) -> Result<(), Failure> {
+        let plain = match sample.encoded {
+            false => Some(Cow::Borrowed(&sample.body[..])),
+            true => inflate(&sample.body, MAX_ANSWER).map(Cow::Owned),
+        };
+        let unreadable = || "the answer is not readable as KServe's JSON and binary tensors".to_owned();
+        let expected = responses(self.expected_of(sample.payload)).next().unwrap_or_default();
+        plain
+            .ok_or_else(|| "the answer is not compressed as it says".to_owned())
+            .and_then(|body| {
+                let got = tensor::of_body(&body, sample.json_len).map_err(|_| unreadable())?;
+                self.compare(sample.payload, expected, got)
+            })
+            .map_err(|what| wrong(&format!("payload {}", sample.payload), &what))
+    }
+
+    fn expected_of(&self, payload: u32) -> &[u8] {
+        self.expected.get(payload % self.expected.len() as u32)
+    }
+
+    fn compare(&self, payload: u32, expected: &[u8], mut got: Vec<Tensor>) -> Result<(), String> {
+        let expected = tensor::of_message(expected).map_err(|_| "the expected answer is not readable".to_owned())?;
         for tensor in &expected {
-            let name = String::from_utf8_lossy(tensor.name);
-            let Some(other) = got.iter().find(|other| other.name == tensor.name) else {
-                return Err(wrong(format!("output {name} is missing")));
+            let name = &tensor.name;
+            let Some(other) = got.iter_mut().find(|other| other.name == *name) else {
+                return Err(format!("output {name} is missing"));
             };
-            if (other.datatype, &other.shape) != (tensor.datatype, &tensor.shape) {
-                let of = |t: &Tensor| format!("{} {:?}", String::from_utf8_lossy(t.datatype), t.shape);
-                return Err(wrong(format!("output {name} expected {}, got {}", of(tensor), of(other))));
+            if (&other.datatype, &other.shape) != (&tensor.datatype, &tensor.shape) {
+                let of = |t: &Tensor| format!("{} {:?}", t.datatype, t.shape);
+                return Err(format!("output {name} expected {}, got {}", of(tensor), of(other)));
             }
-            if let Some((index, expected, got)) = self.difference(tensor, other) {
-                return Err(wrong(format!("output {name}[{index}] expected {expected}, got {got}")));
+            if let Some(shared) = &self.shared {
+                let slot = payload as usize / self.expected.len();
+                other.raw = Cow::Owned(read_shared(shared, slot, other)?);
+            }
+            if let Some((index, expected, got)) = difference(&self.compare, tensor, other) {
+                return Err(format!("output {name}{index} expected {expected}, got {got}"));
             }
         }
         Ok(())
     }
-
-    /// The first difference: where, expected, got.
-    fn difference(&self, expected: &Tensor, got: &Tensor) -> Option<(usize, String, String)> {
-        if expected.raw == got.raw {
-            return None;
-        }
-        let Some(size) = element_size(expected.datatype)
-            .filter(|size| expected.raw.len() == got.raw.len() && expected.raw.len() % size == 0)
-        else {
-            return other_difference(expected.raw, got.raw);
-        };
-        let number = |raw: &[u8], n: usize| value(expected.datatype, &raw[n * size..(n + 1) * size]);
-        let count = expected.raw.len() / size;
-        let show = |n: usize| (n, number(expected.raw, n).to_string(), number(got.raw, n).to_string());
-        match self.compare {
-            Compare::Exact => {
-                let differs = |n: &usize| expected.raw[n * size..(n + 1) * size] != got.raw[n * size..(n + 1) * size];
-                (0..count).find(differs).map(show)
-            }
-            Compare::Tolerance { rtol, atol } => {
-                let far = |n: &usize| !is_near(number(expected.raw, *n), number(got.raw, *n), rtol, atol);
-                (0..count).find(far).map(show)
-            }
-            Compare::Argmax => {
-                let row = expected.shape.last().map_or(1, |&n| n as usize).clamp(1, count.max(1));
-                let best = |raw: &[u8], first: usize| {
-                    let values = (first..(first + row).min(count)).map(|n| number(raw, n));
-                    values.enumerate().fold((0, f64::NEG_INFINITY), |a, b| if b.1 > a.1 { b } else { a }).0
-                };
-                let rows = (0..count).step_by(row);
-                let picks = rows.map(|first| (first / row, best(expected.raw, first), best(got.raw, first)));
-                let mut wrong = picks.filter(|(_, expected, got)| expected != got);
-                wrong.next().map(|(n, e, g)| (n, format!("class {e}"), format!("class {g}")))
-            }
-        }
-    }
 }
 
-fn is_near(expected: f64, got: f64, rtol: f64, atol: f64) -> bool {
-    expected == got || (expected.is_nan() && got.is_nan()) || (expected - got).abs() <= atol + rtol * expected.abs()
+fn wrong(place: &str, what: &str) -> Failure {
+    Failure::new(Code::WrongOutput, format!("{place}: {what}"))
 }
 
-/// BYTES, an unknown datatype, or another length.
-fn other_difference(expected: &[u8], got: &[u8]) -> Option<(usize, String, String)> {
-    let index = expected.iter().zip(got).take_while(|(a, b)| a == b).count();
-    let byte = |raw: &[u8]| raw.get(index).map_or_else(|| format!("{} bytes", raw.len()), |b| format!("byte {b:#04x}"));
-    Some((index, byte(expected), byte(got)))
+/// Messages that stand behind each other, each with gRPC's prefix.
+fn responses(framed: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    let mut rest = framed;
+    std::iter::from_fn(move || {
+        let (prefix, after) = rest.split_first_chunk::<PREFIX_LEN>()?;
+        let (message, after) = after.split_at_checked(frame::u32_at(&prefix[1..]) as usize)?;
+        rest = after;
+        Some(message)
+    })
 }
 
-fn element_size(datatype: &[u8]) -> Option<usize> {
-    match datatype {
-        b"BOOL" | b"UINT8" | b"INT8" => Some(1),
-        b"UINT16" | b"INT16" | b"FP16" | b"BF16" => Some(2),
-        b"UINT32" | b"INT32" | b"FP32" => Some(4),
-        b"UINT64" | b"INT64" | b"FP64" => Some(8),
-        _ => None,
-    }
-}
-
-fn value(datatype: &[u8], raw: &[u8]) -> f64 {
-    let mut wide = [0; 8];
-    wide[..raw.len()].copy_from_slice(raw);
-    let unsigned = u64::from_le_bytes(wide);
-    let shift = 64 - 8 * raw.len() as u32;
-    let signed = || ((unsigned << shift) as i64) >> shift;
-    match datatype {
-        b"FP64" => f64::from_bits(unsigned),
-        b"FP32" => f64::from(f32::from_bits(unsigned as u32)),
-        b"BF16" => f64::from(f32::from_bits((unsigned as u32) << 16)),
-        b"FP16" => half(unsigned as u16),
-        b"INT8" | b"INT16" | b"INT32" | b"INT64" => signed() as f64,
-        _ => unsigned as f64,
-    }
-}
-
-fn half(bits: u16) -> f64 {
-    let (sign, exponent, fraction) = (bits >> 15, bits >> 10 & 31, f64::from(bits & 1023));
-    let size = match exponent {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1024.0 + fraction) * 2f64.powi(i32::from(exponent) - 25),
+/// What the server wrote into the slot's region, without the room that it left.
+fn read_shared(shared: &SharedOutputs, slot: usize, tensor: &Tensor) -> Result<Vec<u8>, String> {
+    let name = &tensor.name;
+    let place = shared.outputs.iter().find(|place| place.name == *name);
+    let (Some(place), Some(path)) = (place, shared.regions.get(slot)) else {
+        return Err(format!("output {name} has no place in shared memory"));
     };
-    if sign == 1 { -size } else { size }
-}
-
-/// The outputs of a ModelInferResponse with their raw contents.
-fn tensors(message: &[u8]) -> Result<Vec<Tensor<'_>>, Malformed> {
-    let (mut found, mut raws) = (Vec::new(), Vec::new());
-    for field in fields(message) {
-        match field? {
-            (5, Value::Bytes(output)) => found.push(tensor(output)?),
-            (6, Value::Bytes(raw)) => raws.push(raw),
-            _ => {}
-        }
-    }
-    if raws.len() > found.len() {
-        return Err(Malformed);
-    }
-    for (tensor, raw) in found.iter_mut().zip(raws) {
-        tensor.raw = raw;
-    }
-    Ok(found)
-}
-
-fn tensor(output: &[u8]) -> Result<Tensor<'_>, Malformed> {
-    let mut tensor = Tensor { name: b"", datatype: b"", shape: Vec::new(), raw: b"" };
-    for field in fields(output) {
-        match field? {
-            (1, Value::Bytes(name)) => tensor.name = name,
-            (2, Value::Bytes(datatype)) => tensor.datatype = datatype,
-            (3, Value::Number(dimension)) => tensor.shape.push(dimension),
-            (3, Value::Bytes(packed)) => tensor.shape.extend(dimensions(fields(packed))?),
-            _ => {}
-        }
-    }
-    Ok(tensor)
-}
-
-fn dimensions(mut packed: Fields<'_>) -> Result<Vec<u64>, Malformed> {
-    let mut shape = Vec::new();
-    while !packed.is_over() {
-        shape.push(packed.number()?);
-    }
-    Ok(shape)
+    let mut room = vec![0; place.size];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut room, place.offset));
+    read.map_err(|error| format!("output {name} cannot be read from {path}: {error}"))?;
+    let length = tensor.part_of(&room).map(<[u8]>::len);
+    room.truncate(length.ok_or_else(|| format!("output {name} does not fit its {} bytes", place.size))?);
+    Ok(room)
 }
 
 #[cfg(test)]
@@ -188,7 +189,13 @@ mod tests {
     }
 
     fn checker(expected: Vec<u8>, compare: Compare) -> Checker {
-        Checker { expected: Arc::new(Pool::new([expected])), every: 1, compare }
+        checker_of(&[&expected], compare)
+    }
+
+    fn checker_of(expected: &[&[u8]], compare: Compare) -> Checker {
+        let framed =
+            expected.iter().flat_map(|message| [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat());
+        Checker { expected: Arc::new(Pool::new([framed.collect::<Vec<u8>>()])), every: 1, compare, shared: None }
     }
 
     fn floats(values: &[f32]) -> Vec<u8> {
@@ -197,7 +204,7 @@ mod tests {
 
     fn verdict(compare: Compare, expected: &[f32], got: &[f32]) -> Result<(), String> {
         let of = |values: &[f32]| response("FP32", &[2, 2], &floats(values));
-        checker(of(expected), compare).check(0, &of(got)).map_err(|f| f.message)
+        checker(of(expected), compare).check(0, 0, &of(got)).map_err(|f| f.message)
     }
 
     #[test]
@@ -226,7 +233,7 @@ mod tests {
     #[test]
     fn shape_datatype_and_presence_matter() {
         let sound = response("INT8", &[2], &[1, 0xff]);
-        let of = |got: &[u8]| checker(sound.clone(), Compare::Exact).check(0, got).map_err(|f| f.message);
+        let of = |got: &[u8]| checker(sound.clone(), Compare::Exact).check(0, 0, got).map_err(|f| f.message);
         assert_eq!(of(&sound), Ok(()));
         assert!(of(&response("INT8", &[2], &[1, 1])).unwrap_err().ends_with("OUT[1] expected -1, got 1"));
         assert!(of(&response("INT8", &[1, 2], &[1, 0xff])).unwrap_err().contains("INT8 [2], got INT8 [1, 2]"));
@@ -235,24 +242,89 @@ mod tests {
         assert!(of(b"\x2a\x7f").unwrap_err().contains("not a readable"));
         let text = response("BYTES", &[1], b"\x02\0\0\0ab");
         let other = response("BYTES", &[1], b"\x02\0\0\0ac");
-        assert!(checker(text, Compare::Exact).check(0, &other).unwrap_err().message.contains("[5] expected byte 0x62"));
+        assert!(
+            checker(text, Compare::Exact).check(0, 0, &other).unwrap_err().message.contains("[5] expected byte 0x62")
+        );
     }
 
     #[test]
-    fn half_precision_is_read() {
-        for (bits, expected) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 2f64.powi(-24)), (0x7bff, 65504.0)] {
-            assert_eq!(half(bits), expected);
+    fn a_digest_stands_for_an_output() {
+        let sound = response("BYTES", &[1], b"\x02\0\0\0ab");
+        let digest = ring::digest::digest(&ring::digest::SHA256, b"\x02\0\0\0ab");
+        let of = |got: &[u8]| {
+            let expected = response("BYTES", &[1], digest.as_ref());
+            checker(expected, Compare::Digest).check(0, 0, got).map_err(|f| f.message)
+        };
+        assert_eq!(of(&sound), Ok(()));
+        let message = of(&response("BYTES", &[1], b"\x02\0\0\0ac")).unwrap_err();
+        assert!(message.starts_with("payload 0: output OUT expected sha256 ") && message.contains(", got sha256 "));
+    }
+
+    #[test]
+    fn the_responses_of_a_stream_are_compared_in_order() {
+        let parts: Vec<Vec<u8>> = (1..4).map(|n| response("INT8", &[1], &[n])).collect();
+        let checker = checker_of(&[&parts[0], &parts[1], &parts[2]], Compare::Exact);
+        for (number, part) in parts.iter().enumerate() {
+            assert_eq!(checker.check(0, number as u32, part), Ok(()));
         }
-        assert!(half(0x7c01).is_nan() && half(0xfc00) == f64::NEG_INFINITY);
-        assert_eq!(value(b"BF16", &[0x80, 0x3f]), 1.0);
-        assert_eq!((value(b"INT16", &[0xfe, 0xff]), value(b"UINT16", &[0xfe, 0xff])), (-2.0, 65534.0));
+        let message = |outcome: Result<(), Failure>| outcome.unwrap_err().message;
+        assert_eq!(message(checker.check(0, 1, &parts[2])), "payload 0, response 2: output OUT[0] expected 2, got 3");
+        assert_eq!(message(checker.check(0, 3, &parts[0])), "payload 0, response 4: no more responses were expected");
+        assert_eq!(checker.check_count(0, 3), Ok(()));
+        assert_eq!(message(checker.check_count(0, 2)), "payload 0: expected 3 responses, got 2");
+    }
+
+    #[test]
+    fn answers_over_http_are_compared_with_the_same_messages() {
+        let head = r#"{"outputs":[{"name":"OUT","datatype":"INT8","shape":[2],"parameters":{"binary_data_size":2}}]}"#;
+        let checker = checker(response("INT8", &[2], &[1, 2]), Compare::Exact);
+        let of = |body: &[u8], encoded| {
+            let body = [head.as_bytes(), body].concat();
+            let mut sample = Sample { encoded, ..Sample::default() };
+            sample.header(format!("Inference-Header-Content-Length: {}", head.len()).as_bytes());
+            sample.keep(&body);
+            checker.check_body(&sample).map_err(|f| f.message)
+        };
+        assert_eq!(of(&[1, 2], false), Ok(()));
+        assert_eq!(of(&[1, 3], false), Err("payload 0: output OUT[1] expected 2, got 3".to_owned()));
+        assert_eq!(
+            of(&[1], false),
+            Err("payload 0: the answer is not readable as KServe's JSON and binary tensors".to_owned())
+        );
+        assert_eq!(of(&[1, 2], true), Err("payload 0: the answer is not compressed as it says".to_owned()));
+    }
+
+    #[test]
+    fn outputs_in_shared_memory_are_read_from_the_slots_region() {
+        let folder = std::env::temp_dir().join(format!("scenario-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let paths: Vec<String> = ["a", "b"].map(|name| folder.join(name).to_str().unwrap().to_owned()).into();
+        std::fs::write(&paths[0], [9, 9, 1, 2, 9]).unwrap();
+        std::fs::write(&paths[1], [9, 9, 1, 3, 9]).unwrap();
+        let place = crate::plan::Place { name: "OUT".to_owned(), offset: 2, size: 3 };
+        let mut checker = checker(response("INT8", &[2], &[1, 2]), Compare::Exact);
+        checker.shared = Some(SharedOutputs { regions: paths, outputs: vec![place] });
+        let of = |payload| checker.check(payload, 0, &response("INT8", &[2], b"")).map_err(|f| f.message);
+        assert_eq!(of(0), Ok(()));
+        assert_eq!(of(1), Err("payload 1: output OUT[1] expected 2, got 3".to_owned()));
+        assert!(of(2).unwrap_err().contains("has no place in shared memory"));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(of(0).unwrap_err().contains("cannot be read from"));
+    }
+
+    #[test]
+    fn the_first_and_every_nth_are_sampled() {
+        let mut sampler = Sampler::default();
+        let checker = Checker { every: 3, ..checker(Vec::new(), Compare::Exact) };
+        let sampled: Vec<bool> = (0..7).map(|_| sampler.is_next(&checker)).collect();
+        assert_eq!(sampled, [true, false, false, true, false, false, true]);
     }
 
     proptest! {
         #[test]
         fn never_panics(expected: Vec<u8>, got: Vec<u8>) {
-            for compare in [Compare::Exact, Compare::Tolerance { rtol: 0.1, atol: 0.1 }, Compare::Argmax] {
-                let _ = checker(expected.clone(), compare).check(0, &got);
+            for compare in [Compare::Exact, Compare::Tolerance { rtol: 0.1, atol: 0.1 }, Compare::Argmax, Compare::Digest] {
+                let _ = checker(expected.clone(), compare).check(0, 0, &got);
             }
         }
 
@@ -264,8 +336,8 @@ mod tests {
         ) {
             let short = |raw: &Vec<u8>| raw[..raw.len().min(100)].to_vec();
             let [a, b] = [&raws[0], &raws[1]].map(|raw| response(datatype, &shape, &short(raw)));
-            for compare in [Compare::Exact, Compare::Tolerance { rtol: 0.1, atol: 0.1 }, Compare::Argmax] {
-                let _ = checker(a.clone(), compare).check(0, &b);
+            for compare in [Compare::Exact, Compare::Tolerance { rtol: 0.1, atol: 0.1 }, Compare::Argmax, Compare::Digest] {
+                let _ = checker(a.clone(), compare).check(0, 0, &b);
             }
         }
     }

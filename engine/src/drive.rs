@@ -289,7 +289,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
                 Step::Drop => self.recorder.dropped(),
                 // At the end no sequence is free for it.
                 Step::Send { .. } if is_full => {
-                    self.job.schedule.finished(0);
+                    self.job.schedule.finished(0, 0);
                     self.recorder.dropped();
                 }
                 Step::Send { intended_ns } => self.send(self.job.start + intended_ns, now),
@@ -387,7 +387,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         let request = *request;
         self.release(token);
         if !request.closing {
-            self.job.schedule.finished(token);
+            self.job.schedule.finished(token, request.responses);
         }
         request
     }
@@ -423,6 +423,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         if request.closing {
             return;
         }
+        self.job.schedule.responded(token);
         self.recorder.extra.response();
         if request.responses > 0 {
             self.recorder.extra.gap(at.saturating_sub(request.last_response));

@@ -2,6 +2,7 @@
 
 use crate::error::Code;
 use crate::histogram::{Histogram, Pair, merge};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extra {
@@ -83,6 +84,24 @@ pub fn status(outcome: Result<(), Code>) -> u16 {
         Err(Code::WrongOutput) => 37,
         Err(Code::Tls) => 38,
     }
+}
+
+/// Every status that a record can have but those of HTTP, with the word that counts use for it.
+pub fn statuses() -> BTreeMap<u16, String> {
+    let ours = [
+        Code::Timeout,
+        Code::ConnectRefused,
+        Code::ConnectFailed,
+        Code::ConnectionLost,
+        Code::ProtocolError,
+        Code::WrongOutput,
+        Code::Tls,
+    ];
+    let codes = (1..=16).map(Code::Grpc).chain(ours);
+    let mut named: BTreeMap<u16, String> = codes.map(|code| (status(Err(code)), code.to_string())).collect();
+    named.insert(status(Ok(())), "ok".to_owned());
+    named.insert(UNFINISHED, "unfinished".to_owned());
+    named
 }
 
 /// A histogram that costs nothing until it is used.

@@ -38,6 +38,8 @@ pub struct Target {
     /// The messages of the pool are compressed.
     pub compressed: bool,
     pub connections: usize,
+    /// Most streams of a connection, beside what the server allows.
+    pub max_streams: usize,
     pub connect_timeout_ns: u64,
     /// 1, except in tests of what happens when stream ids run out.
     pub first_stream: u32,
@@ -45,7 +47,12 @@ pub struct Target {
 
 impl Target {
     /// Looks the host name up, which may block.
-    pub fn resolve(grpc: &plan::Grpc, endpoint: &str, connect_timeout_ns: u64) -> Result<Target, Error> {
+    pub fn resolve(
+        grpc: &plan::Grpc,
+        endpoint: &str,
+        connections: usize,
+        connect_timeout_ns: u64,
+    ) -> Result<Target, Error> {
         let tls = grpc.tls.as_ref().map(|tls| Tls::new(tls, endpoint, b"h2")).transpose()?;
         Ok(Target {
             endpoint: endpoint.to_owned(),
@@ -53,7 +60,8 @@ impl Target {
             tls,
             head: head(grpc, endpoint),
             compressed: grpc.encoding.is_some(),
-            connections: grpc.connections,
+            connections,
+            max_streams: if grpc.max_streams == 0 { usize::MAX } else { grpc.max_streams },
             connect_timeout_ns,
             first_stream: 1,
         })
@@ -71,11 +79,9 @@ fn head(grpc: &plan::Grpc, endpoint: &str) -> Vec<(String, String)> {
         ("user-agent", concat!("scenario-engine/", env!("CARGO_PKG_VERSION"))),
     ];
     let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let encoding = grpc
-        .encoding
-        .iter()
-        .flat_map(|encoding| [("grpc-encoding", encoding.name()), ("grpc-accept-encoding", "identity,deflate,gzip")]);
-    let encoding = encoding.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let encoding = grpc.encoding.map(|encoding| ("grpc-encoding", encoding.name()));
+    let accept = grpc.accept.map(|encoding| ("grpc-accept-encoding", encoding.name()));
+    let encoding = encoding.into_iter().chain(accept).map(|(name, value)| (name.to_owned(), value.to_owned()));
     fixed.into_iter().chain(encoding).chain(grpc.metadata.iter().cloned()).collect()
 }
 
@@ -213,6 +219,7 @@ impl Grpc {
         let mut connection = Connection::new(self.pool.clone(), self.target.head.clone(), self.target.first_stream);
         connection.manner = self.manner.clone();
         connection.compressed = self.target.compressed;
+        connection.limit_streams(self.target.max_streams);
         let deadline = now.saturating_add(self.target.connect_timeout_ns);
         let registry = self.poll.registry();
         let link = match self.target.tls.as_ref().map(Tls::connection).transpose() {

@@ -4,6 +4,7 @@ mod link;
 pub mod response;
 
 use crate::alarm::Alarm;
+use crate::check::{Checker, Sampler};
 use crate::drive::{Clock, Event, Traffic, Transport};
 use crate::error::{Code, Error, Failure};
 use crate::payload::Pool;
@@ -123,6 +124,8 @@ struct Waiting {
 pub struct Http {
     target: Target,
     pool: Arc<Pool>,
+    checker: Option<Arc<Checker>>,
+    sampler: Sampler,
     poll: Poll,
     ready: Events,
     alarm: Alarm,
@@ -157,8 +160,19 @@ impl Http {
         clock: &impl Clock,
         go_on: impl Fn() -> bool,
     ) -> Result<Http, Error> {
+        Http::connect_with(target, None, pool, clock, go_on)
+    }
+
+    /// As `connect`, with answers that are looked at.
+    pub fn connect_with(
+        target: Target,
+        checker: Option<Arc<Checker>>,
+        pool: Arc<Pool>,
+        clock: &impl Clock,
+        go_on: impl Fn() -> bool,
+    ) -> Result<Http, Error> {
         check_payloads(&pool)?;
-        let mut http = Http::new(target, pool).map_err(Error::system("set up the event loop"))?;
+        let mut http = Http::new(target, checker, pool).map_err(Error::system("set up the event loop"))?;
         let mut events = Vec::new();
         let tries = http.target.addresses.len() as u32;
         while http.idle.len() < http.target.initial {
@@ -178,12 +192,14 @@ impl Http {
         Ok(http)
     }
 
-    fn new(target: Target, pool: Arc<Pool>) -> io::Result<Http> {
+    fn new(target: Target, checker: Option<Arc<Checker>>, pool: Arc<Pool>) -> io::Result<Http> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(Http {
             target,
             pool,
+            checker,
+            sampler: Sampler::default(),
             poll,
             ready: Events::with_capacity(READY_EVENTS),
             alarm,
@@ -303,6 +319,9 @@ impl Http {
             let Some(link) = &mut self.links[slot] else { continue };
             let exchange = Exchange { token: waiting.token, unsent: Some(waiting.turn) };
             link.open(exchange, &self.target.head, &self.pool, waiting.payload);
+            if self.checker.as_ref().is_some_and(|checker| self.sampler.is_next(checker)) {
+                link.sample(waiting.payload);
+            }
             self.places[waiting.token as usize] = Place::On(slot);
             self.dirty.push(slot);
         }
@@ -358,8 +377,11 @@ impl Http {
         }
     }
 
-    fn answered(&mut self, slot: usize, outcome: Result<(), Failure>, at: u64, events: &mut Vec<Event>) {
+    fn answered(&mut self, slot: usize, mut outcome: Result<(), Failure>, at: u64, events: &mut Vec<Event>) {
         let Some(link) = &mut self.links[slot] else { return };
+        if let Some(checker) = &self.checker {
+            outcome = link.checked(outcome, checker);
+        }
         if let Some(exchange) = &link.exchange {
             let token = exchange.token;
             self.places[token as usize] = Place::Nowhere;

@@ -125,6 +125,8 @@ pub struct StreamAnswer<'a> {
     pub last: Option<bool>,
     /// Has an output: the marker of an end alone is no response.
     pub has_output: bool,
+    /// The ModelInferResponse.
+    pub response: Option<&'a [u8]>,
 }
 
 impl<'a> StreamAnswer<'a> {
@@ -133,7 +135,10 @@ impl<'a> StreamAnswer<'a> {
         for field in fields(message) {
             match field? {
                 (1, Value::Bytes(text)) if !text.is_empty() => answer.error = Some(text),
-                (2, Value::Bytes(response)) => answer.read_response(response)?,
+                (2, Value::Bytes(response)) => {
+                    answer.response = Some(response);
+                    answer.read_response(response)?;
+                }
                 _ => {}
             }
         }

@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod histogram;
 pub mod http;
 pub mod http2;
+pub mod inflate;
 pub mod kserve;
 pub mod null;
 pub mod payload;
@@ -243,6 +244,11 @@ fn bucket_bounds(index: usize) -> PyResult<(u64, u64)> {
 }
 
 #[pyfunction]
+fn statuses() -> BTreeMap<u16, String> {
+    extra::statuses()
+}
+
+#[pyfunction]
 fn bucket_index(value_ns: u64) -> usize {
     histogram::bucket_index(value_ns)
 }
@@ -260,5 +266,6 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LoadResult>()?;
     module.add_function(wrap_pyfunction!(run_plan, module)?)?;
     module.add_function(wrap_pyfunction!(bucket_bounds, module)?)?;
+    module.add_function(wrap_pyfunction!(statuses, module)?)?;
     module.add_function(wrap_pyfunction!(bucket_index, module)?)
 }

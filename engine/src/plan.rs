@@ -58,14 +58,38 @@ pub struct Validate {
     /// Every so manieth request of a worker's connection is looked at.
     pub every: u64,
     pub compare: Compare,
+    #[serde(default)]
+    pub shared: Option<SharedOutputs>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Compare {
     Exact,
-    Tolerance { rtol: f64, atol: f64 },
+    Tolerance {
+        rtol: f64,
+        atol: f64,
+    },
     Argmax,
+    /// Every byte, by the SHA-256 of each output, which stands in the place of its bytes.
+    Digest,
+}
+
+/// Outputs that lie in shared memory: a region for each slot, all of them laid out alike.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedOutputs {
+    /// Files of the regions, by slot.
+    pub regions: Vec<String>,
+    pub outputs: Vec<Place>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    pub name: String,
+    pub offset: u64,
+    pub size: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -86,8 +110,11 @@ pub struct Grpc {
     pub endpoint: String,
     pub method: String,
     pub metadata: Vec<(String, String)>,
-    /// Per worker and endpoint.
+    /// Per worker and endpoint; 0: as many as `max_streams` makes necessary.
     pub connections: usize,
+    /// Most streams of a connection at a time; 0: as many as the server allows.
+    #[serde(default)]
+    pub max_streams: usize,
     /// One long-lived call for each request in flight; requests end with the final-response marker.
     #[serde(default)]
     pub streaming: bool,
@@ -96,6 +123,9 @@ pub struct Grpc {
     /// How the messages of the pool are compressed.
     #[serde(default)]
     pub encoding: Option<Encoding>,
+    /// How the service may compress its answers.
+    #[serde(default)]
+    pub accept: Option<Encoding>,
     #[serde(default = "wires::once")]
     pub weight: u32,
     /// Further endpoints that share the load.
@@ -255,14 +285,8 @@ impl Plan {
             }
         }
         match &self.transport {
-            Transport::Grpc(_) if self.order == Order::PerSlot => {
-                refuse("validate", "expected an order other than per_slot".to_owned())
-            }
-            Transport::Grpc(grpc) if grpc.encoding.is_some() => {
-                refuse("validate", "expected gRPC calls without encoding".to_owned())
-            }
-            Transport::Grpc(grpc) if !grpc.streaming && self.sequences.is_none() => Ok(()),
-            _ => refuse("validate", "expected unary gRPC calls without sequences".to_owned()),
+            Transport::Grpc(_) | Transport::Http(_) if self.sequences.is_none() => Ok(()),
+            _ => refuse("validate", "expected the transport grpc or http without sequences".to_owned()),
         }
     }
 
@@ -271,7 +295,6 @@ impl Plan {
             Transport::Grpc(grpc) if grpc.streaming && self.order == Order::PerSlot => {
                 refuse("transport.streaming", "expected an order other than per_slot".to_owned())
             }
-            // The server may answer compressed, which cannot be read here.
             Transport::Grpc(grpc) if grpc.streaming && grpc.encoding.is_some() => {
                 refuse("transport.streaming", "expected gRPC calls without encoding".to_owned())
             }
@@ -310,6 +333,30 @@ impl Plan {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Connections of each worker to each endpoint. Requests that no stream is left for would wait in the client, and
+    /// that would be measured: too few connections are refused.
+    pub fn grpc_connections(&self, grpc: &Grpc, workers: usize) -> Result<usize, Error> {
+        let most = match &self.schedule {
+            // Its limit is no number that is kept in flight.
+            Schedule::Open(_) if grpc.connections > 0 => 0,
+            schedule => schedule.most_in_flight().div_ceil(workers),
+        };
+        let needed = if grpc.max_streams == 0 { 1 } else { most.div_ceil(grpc.max_streams).max(1) };
+        if grpc.connections == 0 {
+            let path = "transport.connections";
+            in_range(path, needed as u64, 1, MAX_CONNECTIONS as u64)?;
+            return Ok(needed);
+        }
+        if grpc.connections < needed && grpc.others.is_empty() {
+            let (streams, connections) = (grpc.max_streams, grpc.connections);
+            let message = format!(
+                "expected at least {needed} for {most} requests in flight on {streams} streams each, got {connections}"
+            );
+            return refuse("transport.connections", message);
+        }
+        Ok(grpc.connections)
     }
 
     /// Connections worth making before the clock starts, where each carries one request at a time.
@@ -405,7 +452,9 @@ fn bounded(path: &str, values: &[u64]) -> Check {
 
 impl Grpc {
     fn check(&self) -> Check {
-        in_range("transport.connections", self.connections as u64, 1, MAX_CONNECTIONS as u64)?;
+        let least = u64::from(self.max_streams == 0);
+        in_range("transport.connections", self.connections as u64, least, MAX_CONNECTIONS as u64)?;
+        in_range("transport.max_streams", self.max_streams as u64, 0, MAX_IN_FLIGHT as u64)?;
         wires::check_endpoints(&self.endpoint, self.weight, &self.others)?;
         let parts: Vec<&str> = self.method.split('/').collect();
         if !matches!(parts[..], ["", service, method] if !service.is_empty() && !method.is_empty())
@@ -527,20 +576,50 @@ mod tests {
         let mut both = valid();
         (both["sequences"], both["validate"]) = (sequences(1, 1, 0.0), tolerance(0.1));
         let refusal = Plan::from_json(&both.to_string()).unwrap_err().to_string();
-        assert_eq!(refusal, "validate: expected unary gRPC calls without sequences");
+        assert_eq!(refusal, "validate: expected the transport grpc or http without sequences");
+    }
+
+    #[test]
+    fn sequences_stay_on_one_endpoint() {
+        let mut plan = valid();
+        plan["sequences"] = json!({"count": 1, "length": 3, "variation": 0, "first_id": 1, "id_count": 1});
+        plan["transport"]["others"] = json!([{"endpoint": "other:1"}]);
+        let refusal = Plan::from_json(&plan.to_string()).unwrap_err().to_string();
+        assert_eq!(refusal, "sequences: expected one endpoint");
+    }
+
+    #[test]
+    fn streams_decide_how_many_connections_are_needed() {
+        let connections = |connections: usize, max_streams: usize, concurrency: usize, workers: usize| {
+            let mut plan = valid();
+            plan["transport"]["connections"] = json!(connections);
+            plan["transport"]["max_streams"] = json!(max_streams);
+            plan["schedule"]["concurrency"] = json!(concurrency);
+            let plan = Plan::from_json(&plan.to_string())?;
+            let Transport::Grpc(grpc) = &plan.transport else { unreachable!() };
+            plan.grpc_connections(grpc, workers)
+        };
+        assert_eq!((connections(2, 0, 64, 1), connections(0, 6, 64, 1)), (Ok(2), Ok(11)));
+        assert_eq!((connections(0, 6, 64, 4), connections(3, 6, 18, 1)), (Ok(3), Ok(3)));
+        for (asked, streams, expected) in [
+            (0, 0, "transport.connections: expected a number from 1 to 1024, got 0"),
+            (2, 6, "transport.connections: expected at least 3 for 18 requests in flight on 6 streams each, got 2"),
+        ] {
+            assert_eq!(connections(asked, streams, 18, 1).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]
     fn what_looks_into_messages_takes_neither_encoding_nor_slots_nor_http() {
         let sequences = json!({"count": 1, "length": 3, "variation": 0, "first_id": 1, "id_count": 1});
-        let validate = json!({"every": 1, "compare": {"kind": "exact"}});
         let http = json!({"kind": "http", "endpoint": "localhost:1", "method": "POST", "path": "/", "headers": []});
         let refusal = |change: &dyn Fn(&mut Value)| {
             let mut plan = valid();
             change(&mut plan);
             Plan::from_json(&plan.to_string()).expect_err("a refusal").to_string()
         };
-        for (key, value) in [("sequences", sequences), ("validate", validate)] {
+        let (key, value) = ("sequences", sequences);
+        {
             let over_http = refusal(&|plan| (plan["transport"], plan[key]) = (http.clone(), value.clone()));
             let encoded = refusal(&|plan| (plan["transport"]["encoding"], plan[key]) = (json!("gzip"), value.clone()));
             let slots = refusal(&|plan| {

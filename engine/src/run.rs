@@ -154,7 +154,9 @@ pub fn run_checked<W: Watcher>(
 fn manner(plan: &Plan, pool: &Pool, expected: Option<Arc<Pool>>) -> Result<Manner, Error> {
     let checker = match (&plan.validate, expected) {
         (None, _) => None,
-        (Some(validate), Some(expected)) if expected.len() == pool.len() => Some(Checker::new(expected, validate)),
+        (Some(validate), Some(expected)) if expected.len() * slots(validate) == pool.len() => {
+            Some(Checker::new(expected, validate))
+        }
         (Some(_), expected) => {
             let got = expected.map_or(0, |expected| expected.len());
             let message = format!("expected an answer for each of {} payloads, got {got}", pool.len());
@@ -163,6 +165,11 @@ fn manner(plan: &Plan, pool: &Pool, expected: Option<Arc<Pool>>) -> Result<Manne
     };
     let streaming = matches!(&plan.transport, plan::Transport::Grpc(grpc) if grpc.streaming);
     Ok(Manner { streaming, checker: checker.map(Arc::new) })
+}
+
+/// How often the expected answers are repeated in the pool.
+fn slots(validate: &plan::Validate) -> usize {
+    validate.shared.as_ref().map_or(1, |shared| shared.regions.len())
 }
 
 /// Where the requests go: every endpoint with its weight.
@@ -177,7 +184,8 @@ impl Target {
         let timeout = plan.connect_timeout_ns;
         match &plan.transport {
             plan::Transport::Grpc(grpc) => {
-                let resolve = |endpoint: &str| grpc::Target::resolve(grpc, endpoint, timeout);
+                let connections = plan.grpc_connections(grpc, workers)?;
+                let resolve = |endpoint: &str| grpc::Target::resolve(grpc, endpoint, connections, timeout);
                 Ok(Target::Grpc(each(&grpc.endpoint, grpc.weight, &grpc.others, resolve)?))
             }
             plan::Transport::Http(http) => {
@@ -234,7 +242,9 @@ impl Crew<'_> {
                 self.drive_all(worker, targets, connect, start, sender)
             }
             Target::Http(targets) => {
-                let connect = |target| Http::connect(target, self.pool.clone(), &self.clock, go_on);
+                let checker = &self.manner.checker;
+                let connect =
+                    |target| Http::connect_with(target, checker.clone(), self.pool.clone(), &self.clock, go_on);
                 self.drive_all(worker, targets, connect, start, sender)
             }
             Target::Null => self.drive(worker, Null::default(), start, sender),

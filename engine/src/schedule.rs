@@ -88,15 +88,27 @@ impl Schedule {
         matches!(self, Schedule::Open(_))
     }
 
-    /// A request has its outcome. Tokens are slots: the lowest free ones are taken first, a freed one at once.
+    /// A request has its outcome after so many responses of a stream. Tokens are slots: the lowest free ones are taken
+    /// first, a freed one at once.
     #[inline]
-    pub fn finished(&mut self, token: u32) {
+    pub fn finished(&mut self, token: u32, responses: u64) {
         match self {
             Schedule::Closed(_) => {}
-            Schedule::Periodic(periodic) => periodic.finished(token as usize),
+            // Its responses have been counted one by one.
+            Schedule::Periodic(_) if responses > 0 => {}
+            Schedule::Periodic(periodic) => periodic.answered(token as usize),
             Schedule::Open(open) => {
                 open.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
             }
+        }
+    }
+}
+
+impl Schedule {
+    /// A response of a stream has come, not necessarily the last one of its request.
+    pub fn responded(&mut self, token: u32) {
+        if let Schedule::Periodic(periodic) = self {
+            periodic.answered(token as usize);
         }
     }
 }
@@ -133,11 +145,12 @@ impl Closed {
     }
 }
 
-/// A closed loop that grows by a step once each slot of the newest one has had so many outcomes.
+/// A closed loop that grows by a step once each slot of the newest one has had so many answers: outcomes of requests,
+/// on streams their responses.
 pub struct Periodic {
     plan: plan::Periodic,
     concurrency: usize,
-    /// Outcomes of each slot of the newest step, which are the last of all slots.
+    /// Answers of each slot of the newest step, which are the last of all slots.
     outcomes: Vec<u64>,
     /// Slots of the newest step that have not had enough of them.
     waiting: usize,
@@ -150,7 +163,7 @@ impl Periodic {
         Periodic { plan: *plan, concurrency: start, outcomes: vec![0; start], waiting: start, is_over: false }
     }
 
-    fn finished(&mut self, slot: usize) {
+    fn answered(&mut self, slot: usize) {
         let first = self.concurrency - self.outcomes.len();
         let Some(outcomes) = slot.checked_sub(first).and_then(|n| self.outcomes.get_mut(n)) else { return };
         *outcomes += 1;
@@ -393,10 +406,10 @@ mod tests {
         assert_eq!(schedule.step(9, 0), Step::Wait { until_ns: 10 });
         assert_eq!(schedule.step(25, 0), Step::Send { intended_ns: 10 });
         assert_eq!(schedule.step(25, 1), Step::Drop);
-        schedule.finished(0);
+        schedule.finished(0, 0);
         assert_eq!(schedule.step(25, 0), Step::Wait { until_ns: 30 });
         assert_eq!(schedule.step(30, 0), Step::Send { intended_ns: 30 });
-        schedule.finished(0);
+        schedule.finished(0, 0);
         assert_eq!(schedule.step(40, 0), Step::Send { intended_ns: 40 });
         assert_eq!(schedule.step(40, 0), Step::End);
     }
@@ -425,7 +438,7 @@ mod tests {
         assert_eq!(both[0].step(9, 0), Step::Send { intended_ns: 1 });
         assert_eq!(both[0].step(9, 1), Step::Send { intended_ns: 2 });
         assert_eq!(both[1].step(9, 0), Step::Drop);
-        both[0].finished(0);
+        both[0].finished(0, 0);
         assert_eq!(both[1].step(9, 0), Step::Send { intended_ns: 4 });
     }
 
@@ -436,11 +449,14 @@ mod tests {
         let schedule = &mut all[0];
         let most = |schedule: &mut Schedule| (0..9).find(|n| !matches!(schedule.step(0, *n), Step::Send { .. }));
         for (token, expected) in [(0, 1), (0, 3), (0, 3), (1, 3), (1, 3), (1, 3), (2, 3), (2, 5), (3, 5), (3, 5)] {
-            schedule.finished(token);
+            schedule.finished(token, 0);
             assert_eq!(most(schedule), Some(expected));
         }
-        schedule.finished(4);
-        schedule.finished(4);
+        // On a stream its responses count, and its end only where there were none.
+        schedule.finished(4, 7);
+        assert_eq!(most(schedule), Some(5));
+        schedule.responded(4);
+        schedule.finished(4, 0);
         assert_eq!(schedule.step(0, 0), Step::End);
     }
 

@@ -309,6 +309,21 @@ fn hundreds_of_slots_over_several_connections() {
 }
 
 #[test]
+fn streams_of_a_connection_are_limited_and_as_many_connections_made_as_that_takes() {
+    let server =
+        Server::start(Script::new(&[(frame::MAX_CONCURRENT_STREAMS, 100)], |session, stream| session.answer(stream)));
+    let endpoint = server.address.to_string();
+    let transport = |connections: u64| json!({"kind": "grpc", "endpoint": endpoint, "method": "/a.B/C", "metadata": [], "connections": connections, "max_streams": 3});
+    let result = load(&plan(server.address, 8, json!({"max_requests": 400, "transport": transport(0)})), vec![1]);
+    assert_eq!((result.ok, server.seen.connections.load(Ordering::Relaxed)), (400, 3));
+    let most = server.seen.most_streams.load(Ordering::Relaxed);
+    assert!(most <= 3, "{most} streams at the same time");
+    let refused = try_load(&plan(server.address, 8, json!({"transport": transport(2)})), vec![1]).unwrap_err();
+    let expected = "transport.connections: expected at least 3 for 8 requests in flight on 3 streams each, got 2";
+    assert_eq!(refused.to_string(), expected);
+}
+
+#[test]
 fn connections_whose_stream_ids_run_out_are_replaced() {
     let server = Server::instant();
     let target = Target {
@@ -318,6 +333,7 @@ fn connections_whose_stream_ids_run_out_are_replaced() {
         compressed: false,
         head: vec![(":method".to_owned(), "POST".to_owned())],
         connections: 1,
+        max_streams: usize::MAX,
         connect_timeout_ns: 2000 * MS,
         first_stream: frame::MAX_STREAM_ID - 18,
     };

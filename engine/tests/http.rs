@@ -410,3 +410,52 @@ fn workers_have_connections_of_their_own() {
     let result = load(&plan(server.address, 10, json!({"max_requests": 1001, "workers": 2})), b"x");
     assert_eq!((result.ok, result.workers, server.connections()), (1001, 2, 10));
 }
+
+const TENSORS: &str =
+    r#"{"outputs":[{"name":"OUT","datatype":"INT8","shape":[2],"parameters":{"binary_data_size":2}}]}"#;
+
+/// A load whose every third answer is compared with the ModelInferResponse of OUT = [1, 2].
+fn compared(server: &Server, requests: u64) -> LoadResult {
+    let changes = json!({"max_requests": requests, "validate": {"every": 3, "compare": {"kind": "exact"}}});
+    let output = b"\x2a\x10\x0a\x03OUT\x12\x04INT8\x1a\x01\x02\x32\x02\x01\x02";
+    // Field 5 is 14 bytes: name 5, datatype 6, shape 3.
+    let output = [&output[..1], &[14], &output[2..]].concat();
+    let expected = support::message(&output);
+    let pools = [payload(b"hello"), expected].map(|bytes| Arc::new(_engine::payload::Pool::new([bytes])));
+    let [pool, expected] = pools;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let plan = plan(server.address, 1, changes);
+    let result = _engine::run::run_checked(&plan, pool, Some(expected), &mut support::Deadline(deadline)).unwrap();
+    support::assert_balanced(&result);
+    result
+}
+
+fn tensors(head: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nInference-Header-Content-Length: {}\r\n{head}Content-Length: {}\r\n\r\n",
+        TENSORS.len(),
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[test]
+fn sampled_answers_are_compared() {
+    let good = [TENSORS.as_bytes(), &[1, 2]].concat();
+    let right = good.clone();
+    let server = Server::start(move |session| session.send(tensors("", &right)));
+    assert_eq!(compared(&server, 30).ok, 30);
+    let server = Server::start(|session| session.send(tensors("", &[TENSORS.as_bytes(), &[1, 3]].concat())));
+    let result = compared(&server, 30);
+    assert_eq!((result.ok, failures(&result)), (20, vec![("wrong_output".to_owned(), 10)]));
+    assert_eq!(result.examples.values().next().unwrap(), "payload 0: output OUT[1] expected 2, got 3");
+    let server = Server::start(move |session| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&good)?;
+        session.send(tensors("Content-Encoding: deflate\r\n", &encoder.finish()?))
+    });
+    assert_eq!(compared(&server, 30).ok, 30);
+    let server = Server::start(|session| session.send(tensors("Content-Encoding: gzip\r\n", b"neither")));
+    let result = compared(&server, 3);
+    assert_eq!((result.ok, failures(&result)), (2, vec![("wrong_output".to_owned(), 1)]));
+}

@@ -121,6 +121,33 @@ fn an_open_loop_waits_for_an_idle_sequence_and_counts_the_lag() {
     assert!(lag > 50 * MS, "the server needs 20 ms for what comes every 5: {lag}");
 }
 
+/// Fails every other request, so that many sequences are ended early.
+fn failing() -> Server {
+    Server::start(Script::new(&[], |session, stream| match session.requests % 2 {
+        1 => session.refuse(stream, b"\x88\x00\x0bgrpc-status\x013"),
+        _ => session.answer(stream),
+    }))
+}
+
+#[test]
+fn requests_that_end_sequences_are_no_answers_of_a_periodic_load() {
+    let schedule = json!({"kind": "periodic", "start": 1, "end": 1, "step": 1, "request_period": 10});
+    let changes = json!({"schedule": schedule, "sequences": sequences(1, 5)});
+    let result = load(&plan(failing().address, 1, changes), PAYLOAD.to_vec());
+    assert_eq!(result.sent, 10, "the step takes ten outcomes of requests");
+    assert!(total(&result, |e| e.closing) > 0);
+}
+
+#[test]
+fn requests_that_end_sequences_are_not_in_flight_for_an_open_loop() {
+    let schedule = json!({"kind": "open", "max_in_flight": 1, "arrivals": {"kind": "constant", "rate": 100.0}});
+    let changes = json!({"max_requests": 30, "schedule": schedule, "sequences": sequences(1, 5)});
+    let result = load(&plan(failing().address, 1, changes), PAYLOAD.to_vec());
+    // One that was counted off without having been counted on would let nothing pass any more.
+    assert_eq!((result.sent, result.dropped), (30, 0));
+    assert!(total(&result, |e| e.closing) > 0);
+}
+
 #[test]
 fn large_payloads_get_their_suffix_through_small_windows() {
     const SETTINGS: &[(u16, u32)] = &[(frame::INITIAL_WINDOW_SIZE, 1000)];
@@ -144,6 +171,7 @@ fn answer(values: &[f32]) -> Vec<u8> {
 
 fn checked(plan: &Plan, payloads: [Vec<u8>; 2], expected: [Vec<u8>; 2]) -> LoadResult {
     let deadline = Instant::now() + Duration::from_secs(20);
+    let expected = expected.map(|answer| message(&answer));
     let (payloads, expected) = (Arc::new(Pool::new(payloads)), Arc::new(Pool::new(expected)));
     let result = run_checked(plan, payloads, Some(expected), &mut Deadline(deadline)).unwrap();
     assert_balanced(&result);

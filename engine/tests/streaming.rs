@@ -3,7 +3,8 @@
 mod support;
 
 use _engine::http2::frame;
-use _engine::run::LoadResult;
+use _engine::payload::Pool;
+use _engine::run::{LoadResult, run_checked};
 use serde_json::json;
 use std::collections::HashMap;
 use std::io;
@@ -71,6 +72,20 @@ fn streaming(server: &Server, concurrency: usize, mut changes: serde_json::Value
     let endpoint = server.address.to_string();
     changes["transport"] = json!({"kind": "grpc", "endpoint": endpoint, "method": "/a.B/Stream", "metadata": [], "connections": 1, "streaming": true});
     load(&plan(server.address, concurrency, changes), vec![1, 2, 3])
+}
+
+/// As `streaming`, every answer compared with these.
+fn compared(server: &Server, expected: &[Vec<u8>], requests: u64) -> LoadResult {
+    let mut changes = json!({"max_requests": requests, "validate": {"every": 1, "compare": {"kind": "exact"}}});
+    changes["transport"] = json!({"kind": "grpc", "endpoint": server.address.to_string(), "method": "/a.B/Stream", "metadata": [], "connections": 1, "streaming": true});
+    let expected: Vec<u8> = expected.iter().flat_map(|part| message(part)).collect();
+    let pools = [vec![1u8, 2, 3], expected].map(|bytes| Arc::new(Pool::new([bytes])));
+    let [pool, expected] = pools;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let plan = plan(server.address, 1, changes);
+    let result = run_checked(&plan, pool, Some(expected), &mut Deadline(deadline)).unwrap();
+    assert_balanced(&result);
+    result
 }
 
 fn total(result: &LoadResult, of: impl Fn(&_engine::extra::Extra) -> u64) -> u64 {
@@ -209,4 +224,73 @@ fn sequences_keep_their_order_on_streams() {
     assert_eq!(result.ok, 50);
     assert_eq!(server.requests(), 50 + total(&result, |e| e.closing));
     assert!(total(&result, |e| e.sequences) >= 7);
+}
+
+/// A ModelInferResponse with one output, named by this letter.
+fn named(letter: u8) -> Vec<u8> {
+    field(5, &field(1, &[letter]))
+}
+
+#[test]
+fn the_sequence_of_responses_is_compared() {
+    // Every fourth request has its responses the wrong way round, every fifth one too few, every sixth one too many.
+    let server = server(|session, stream, number| {
+        let letters: &[u8] = match number {
+            n if n % 4 == 0 => b"BA",
+            n if n % 5 == 0 => b"A",
+            n if n % 6 == 0 => b"ABA",
+            _ => b"AB",
+        };
+        for &letter in letters {
+            let marker = field(4, &[field(1, b"triton_final_response"), field(2, &[8, 0])].concat());
+            say(session, stream, &field(2, &[named(letter), marker].concat()))?;
+        }
+        say(session, stream, &response(false, Some(true)))
+    });
+    let result = compared(&server, &[named(b'A'), named(b'B')], 60);
+    // Of 60 requests 15 are divided by 4, 9 more by 5, and 4 more by 6.
+    assert_eq!((result.ok, failures(&result)), (32, vec![("wrong_output".to_owned(), 28)]));
+    let example = result.examples.values().next().unwrap();
+    assert_eq!(example, "payload 0, response 1: output A is missing");
+}
+
+#[test]
+fn a_compressed_answer_is_made_readable() {
+    let server = server(|session, stream, _| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut encoder, &response(true, Some(true)))?;
+        let packed = encoder.finish()?;
+        let message = [&[1], &(packed.len() as u32).to_be_bytes()[..], &packed].concat();
+        session.send(frame::DATA, 0, stream, &message)
+    });
+    let result = streaming(&server, 2, json!({"max_requests": 20}));
+    assert_eq!((result.ok, total(&result, |e| e.responses)), (20, 20));
+}
+
+#[test]
+fn a_periodic_load_counts_responses() {
+    // Each request has four responses: one request of each slot is enough for a step of four, two slots start.
+    let server = server(|session, stream, _| {
+        for n in 0..4 {
+            say(session, stream, &response(true, Some(n == 3)))?;
+        }
+        Ok(())
+    });
+    let ramp = |period: u64| json!({"schedule": {"kind": "periodic", "start": 2, "end": 6, "step": 2, "request_period": period}});
+    let result = streaming(&server, 2, ramp(4));
+    assert_eq!((result.ok, failures(&result)), (result.sent, vec![]));
+    assert_eq!(server.seen.most_streams.load(Ordering::Relaxed), 6);
+    let once = result.sent;
+    // By requests, a period of eight would take four times as many as by responses.
+    let twice = streaming(&server, 2, ramp(8)).sent;
+    assert!(once >= 6 && twice > once && twice < 8 * 6, "{once} and {twice} requests");
+}
+
+#[test]
+fn a_request_without_responses_counts_as_one_answer_of_a_periodic_load() {
+    let server = server(|session, stream, _| say(session, stream, &response(false, Some(true))));
+    let ramp = json!({"schedule": {"kind": "periodic", "start": 1, "end": 3, "step": 1, "request_period": 5}});
+    let result = streaming(&server, 1, ramp);
+    assert_eq!((result.ok, total(&result, |e| e.responses)), (result.sent, 0));
+    assert!(result.sent >= 15);
 }

@@ -43,8 +43,9 @@ def show_plan(options: ScenarioOptions, as_json: bool) -> None:
     for line in _order(plan):
         click.echo(f"  order  {line}")
     measured = f"{_count(len(plan.measurements), 'measurement')} on {_count(plan.server_starts, 'server')}"
-    minutes, free = plan.longest_s / 60, plan.free_bytes / 2**30
-    click.echo(f"{plan.points} points, {measured}: at most about {minutes:.0f} min of load; {free:.0f} GiB free")
+    endless = "load until you stop it (measure.soak)"
+    load = endless if plan.longest_s is None else f"at most about {plan.longest_s / 60:.0f} min of load"
+    click.echo(f"{plan.points} points, {measured}: {load}; {plan.free_bytes / 2**30:.0f} GiB free")
 
 
 def _order(plan: Plan) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from runner.errors import ServiceError
-from runner.load.items import Array, Tensor, elements, fits, from_bfloat16, numpy_type
+from runner.load.items import Array, Tensor, address_of, elements, fits, from_bfloat16, numpy_type
 
 _LOCAL_HEADER = 30
 """Fixed part of a ZIP member's own header; its name and extra field follow, then its bytes."""
@@ -17,7 +17,7 @@ _LOCAL_HEADER = 30
 
 def read_array(file: Path, key: str | None, tensor: Tensor) -> Array:
     """The array of a `.npy` file, or of a `.npz` file the one called `key`, like the tensor, or the only one."""
-    where = f"workload.input.{tensor.name}: {file}"
+    where = f"{address_of(tensor)}: {file}"
     try:
         if file.suffix != ".npz":
             return _mapped(file)
@@ -75,7 +75,7 @@ def _member(file: Path, key: str | None, tensor: Tensor) -> Array:
     name = key or (tensor.name if tensor.name in names or len(names) != 1 else names[0])
     if name not in names:
         raise ServiceError(
-            f"workload.input.{tensor.name}: {file} has no array {name!r}",
+            f"{address_of(tensor)}: {file} has no array {name!r}",
             hint=f"it has {', '.join(names)}; choose one with `key`",
         )
     with zipfile.ZipFile(file) as archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from typing import Any
 
 from runner.errors import LoadError, RigError
@@ -90,6 +91,7 @@ class CudaRegion:
     """A `Region` in GPU memory."""
 
     kind: Kind = "cuda"
+    file: Path | None = None
 
     def __init__(self, name: str, size: int, device: CudaDevice) -> None:
         self.name, self.size, self.device = name, size, device.number

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from runner.errors import ServiceError
-from runner.load.items import Array, Items, Model, Tensor, elements, from_raw, shape_for
+from runner.load.items import Array, Items, Model, Tensor, address_of, elements, from_raw, shape_for
 from runner.scenario.schema_inputs import DataInput, Decode
 
 _SETUP_REFERENCE = re.compile(r"\$\{setup\.([A-Za-z_][\w-]*)\}(?:/(.*))?")
@@ -46,7 +46,7 @@ def from_files(tensor: Tensor, wanted: DataInput, path: Path, max_bytes: int) ->
     Raises:
         ServiceError: a file that cannot be read, or that does not fit the tensor.
     """
-    files = _files(path, tensor.name)
+    files = _files(path, address_of(tensor))
     shuffle_seed = wanted.seed if wanted.pick == "shuffle" else None
     if shuffle_seed is not None:
         # When the limit cuts, it must not keep just the first names of the alphabet.
@@ -72,7 +72,17 @@ def from_directory(folder: Path, model: Model) -> dict[str, Items]:
     Raises:
         ServiceError: a file that is no input or output of the model, or whose size is not that of one item.
     """
-    inputs = {tensor.name: tensor for tensor in model.inputs}
+    return _named_files(folder, model, model.inputs)
+
+
+def expected_from_directory(folder: Path, model: Model) -> dict[str, Items]:
+    """As `from_directory`, of the files named like outputs."""
+    return _named_files(folder, model, model.outputs)
+
+
+def _named_files(folder: Path, model: Model, tensors: Sequence[Tensor]) -> dict[str, Items]:
+    wanted = {tensor.name: tensor for tensor in tensors}
+    inputs = {tensor.name for tensor in model.inputs}
     found = {file.name: file for file in sorted(folder.iterdir()) if not file.name.startswith(".")}
     unknown = [name for name in found if name not in inputs and name not in {t.name for t in model.outputs}]
     if unknown:
@@ -81,9 +91,9 @@ def from_directory(folder: Path, model: Model) -> dict[str, Items]:
             hint=f"each file is named like an input: {', '.join(inputs)}",
         )
     return {
-        name: Items(name, inputs[name].datatype, (_whole_file(inputs[name], file),), str(file), 1)
+        name: Items(name, wanted[name].datatype, (_whole_file(wanted[name], file),), str(file), 1)
         for name, file in found.items()
-        if name in inputs
+        if name in wanted
     }
 
 
@@ -101,14 +111,14 @@ def _whole_file(tensor: Tensor, file: Path) -> Array:
     return elements(lines).reshape(shape)
 
 
-def _files(path: Path, tensor: str) -> list[Path]:
+def _files(path: Path, address: str) -> list[Path]:
     """The file itself, or every file below the folder in sorted order, hidden ones left out."""
     if path.is_file():
         return [path]
     found = (entry for entry in path.rglob("*") if entry.is_file())
     visible = [e for e in found if not any(part.startswith(".") for part in e.relative_to(path).parts)]
     if not visible:
-        raise ServiceError(f"workload.input.{tensor}.from: {path} holds no files", hint="each file in it is one item")
+        raise ServiceError(f"{address}.from: {path} holds no files", hint="each file in it is one item")
     return sorted(visible)
 
 
@@ -136,7 +146,7 @@ def _items(tensor: Tensor, wanted: DataInput, file: Path) -> list[Array]:
             from runner.load.arrays import items_of, read_array
 
             array = read_array(file, wanted.key, tensor)
-            return items_of(array, tensor, f"workload.input.{tensor.name}: {file}")
+            return items_of(array, tensor, f"{address_of(tensor)}: {file}")
         case "image":
             from runner.load.images import decode_image
 
@@ -151,21 +161,21 @@ def _read(tensor: Tensor, file: Path) -> bytes:
         data = file.read_bytes()
     except OSError as error:
         raise ServiceError(
-            f"workload.input.{tensor.name}: cannot read {file}: {error.strerror}",
+            f"{address_of(tensor)}: cannot read {file}: {error.strerror}",
             hint="every file of the folder is sent: mend or remove it",
         ) from error
     if not data:
-        raise ServiceError(f"workload.input.{tensor.name}: {file} is empty", hint="remove it, or make it anew")
+        raise ServiceError(f"{address_of(tensor)}: {file} is empty", hint="remove it, or make it anew")
     return data
 
 
 def _raw(tensor: Tensor, file: Path) -> Array:
     data = _read(tensor, file)
     if tensor.datatype != "BYTES":
-        return from_raw(tensor, data, f"workload.input.{tensor.name}: {file}")
+        return from_raw(tensor, data, f"{address_of(tensor)}: {file}")
     if any(size not in (-1, 1) for size in tensor.shape):
         raise ServiceError(
-            f"workload.input.{tensor.name}: a file is one element, but the model wants {list(tensor.shape)} per item",
+            f"{address_of(tensor)}: a file is one element, but the model wants {list(tensor.shape)} per item",
             hint="write `format: lines` for one element per line, or use a `.npy` file",
         )
     return elements([data]).reshape((1,) * len(tensor.shape))
@@ -181,7 +191,7 @@ def _lines(data: bytes) -> list[bytes]:
 
 def _from_lines(tensor: Tensor, file: Path) -> list[Array]:
     """As many lines as an item has elements make an item; an open dimension counts as 1."""
-    where = f"workload.input.{tensor.name}: {file}"
+    where = f"{address_of(tensor)}: {file}"
     if tensor.datatype != "BYTES":
         raise ServiceError(
             f"{where}: lines are elements of BYTES, but the model takes {tensor.datatype}",

@@ -66,11 +66,13 @@ def _together(path: Path, model: Model) -> dict[str, Items]:
 
 
 def _from_npz(path: Path, model: Model) -> dict[str, Items]:
+    """Arrays named like inputs; those named like outputs are what to expect, see `expected.py`."""
     from runner.load.arrays import items_of, names_in, read_array
 
     tensors = {tensor.name: tensor for tensor in model.inputs}
+    outputs = {tensor.name for tensor in model.outputs}
     found: dict[str, Items] = {}
-    for name in names_in(path):
+    for name in (name for name in names_in(path) if name in tensors or name not in outputs):
         if name not in tensors:
             raise ServiceError(
                 f"workload.data: {path}: model {model.name!r} has no input {name!r}",

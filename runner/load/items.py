@@ -28,6 +28,22 @@ class Tensor(Protocol):
     def optional(self) -> bool: ...
 
 
+@dataclass(frozen=True)
+class ExpectedTensor:
+    """An output whose expected values come from files."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    optional: bool = True
+
+
+def address_of(tensor: Tensor) -> str:
+    """Where a scenario says what a tensor holds."""
+    part = "validate.outputs" if isinstance(tensor, ExpectedTensor) else "input"
+    return f"workload.{part}.{tensor.name}"
+
+
 class Model(Protocol):
     """What is needed of a model: see `runner.services.base.ModelMetadata`."""
 
@@ -87,7 +103,7 @@ def numpy_type(tensor: Tensor) -> np.dtype[Any]:
         return np.dtype(np.object_)
     if tensor.datatype not in NUMPY:
         raise ServiceError(
-            f"workload.input.{tensor.name}: values of datatype {tensor.datatype!r} cannot be made",
+            f"{address_of(tensor)}: values of datatype {tensor.datatype!r} cannot be made",
             hint=f"the datatypes are {', '.join(DATATYPES)}",
         )
     return np.dtype(NUMPY[tensor.datatype])

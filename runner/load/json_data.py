@@ -1,4 +1,5 @@
-"""perf_analyzer's JSON input files: `{"data": [step, …]}` or `{"data": [[step, …], …]}`, one item for each step.
+"""perf_analyzer's JSON input files: `{"data": [step, …]}` or `{"data": [[step, …], …]}`, one item for each step, and
+the outputs to expect under `validation_data` in the same form.
 
 A value is a list of numbers, texts or true and false (nested as the shape, or flat in row-major order), or
 `{"content": list or {"b64": …}, "shape": […]}`, or `{"b64": …, "shape": […]}`. Two things are kinder than there: whole
@@ -47,9 +48,14 @@ def read_json(file: Path, model: Model) -> tuple[tuple[Step, ...], ...]:
     Raises:
         ServiceError: no such form, or a value that does not fit the model; says file, stream and step.
     """
-    tensors = {tensor.name: tensor for tensor in model.inputs}
+    return _read(_load(file), file, "data", model.inputs)
+
+
+def _read(document: Any, file: Path, key: str, known: Sequence[Tensor]) -> tuple[tuple[Step, ...], ...]:
+    tensors = {tensor.name: tensor for tensor in known}
     return tuple(
-        tuple(_step(step, file, place, tensors) for place, step in stream) for stream in _streams(_load(file), file)
+        tuple(_step(step, file, place, tensors, key) for place, step in stream)
+        for stream in _streams(document, file, key)
     )
 
 
@@ -59,8 +65,33 @@ def items_from_json(file: Path, model: Model) -> dict[str, Items]:
     Raises:
         ServiceError: as `read_json`; also when a step lacks a tensor that another one has, or that the model needs.
     """
-    steps = [step for stream in read_json(file, model) for step in stream]
-    tensors = {tensor.name: tensor for tensor in model.inputs}
+    return _items(file, [step for stream in read_json(file, model) for step in stream], model.inputs)
+
+
+def expected_from_json(file: Path, model: Model) -> dict[str, Items]:
+    """Items of the outputs under `validation_data`, which has the streams and steps of `data`.
+
+    Raises:
+        ServiceError: as `items_from_json`; also without `validation_data`, or when its steps are not as many.
+    """
+    document = _load(file)
+    streams = _read(document, file, "validation_data", model.outputs)
+    inputs = [len(stream) for stream in _read(document, file, "data", model.inputs)]
+    if [len(stream) for stream in streams] != inputs:
+        raise ServiceError(
+            f"workload.data: {file}: validation_data has {_counted([len(stream) for stream in streams])}, but data has "
+            f"{_counted(inputs)}",
+            hint="step n of each stream of validation_data holds the outputs for step n of that stream of data",
+        )
+    return _items(file, [step for stream in streams for step in stream], model.outputs)
+
+
+def _counted(streams: Sequence[int]) -> str:
+    return f"{len(streams)} streams of {', '.join(map(str, streams))} steps"
+
+
+def _items(file: Path, steps: Sequence[Step], known: Sequence[Tensor]) -> dict[str, Items]:
+    tensors = {tensor.name: tensor for tensor in known}
     given = [name for name in tensors if any(name in step.arrays for step in steps)]
     for step in steps:
         for name in given:
@@ -88,35 +119,36 @@ def _load(file: Path) -> Any:
         ) from error
 
 
-def _streams(document: Any, file: Path) -> Iterator[list[tuple[str, Any]]]:
-    data = document.get("data") if isinstance(document, dict) else None
+def _streams(document: Any, file: Path, key: str) -> Iterator[list[tuple[str, Any]]]:
+    data = document.get(key) if isinstance(document, dict) else None
     if not isinstance(data, list) or not data:
         raise ServiceError(
-            f'workload.data: {file}: expected an object with a list "data" that is not empty, '
-            f"got {_words(document if not isinstance(document, dict) else document.get('data'))}",
-            hint='write {"data": [{"INPUT": [1, 2, 3]}, …]}',
+            f'workload.data: {file}: expected an object with a list "{key}" that is not empty, '
+            f"got {_words(document if not isinstance(document, dict) else document.get(key))}",
+            hint=f'write {{"{key}": [{{"TENSOR": [1, 2, 3]}}, …]}}',
         )
     nested = [isinstance(entry, list) for entry in data]
     if any(nested) and not all(nested):
-        where = f"data[{nested.index(not nested[0])}]"
+        where = f"{key}[{nested.index(not nested[0])}]"
         raise ServiceError(
-            f"workload.data: {file}: {where} is {_words(data[nested.index(not nested[0])])}, but data[0] is "
+            f"workload.data: {file}: {where} is {_words(data[nested.index(not nested[0])])}, but {key}[0] is "
             f"{_words(data[0])}",
             hint="write one stream as a list of steps, or several as a list of such lists",
         )
     if not nested[0]:
-        yield [(f"data[{number}] (step {number})", step) for number, step in enumerate(data)]
+        yield [(f"{key}[{number}] (step {number})", step) for number, step in enumerate(data)]
         return
     for number, stream in enumerate(data):
         if not stream:
             raise ServiceError(
-                f"workload.data: {file}: data[{number}] (stream {number}) has no steps", hint="remove it"
+                f"workload.data: {file}: {key}[{number}] (stream {number}) has no steps", hint="remove it"
             )
-        yield [(f"data[{number}][{n}] (stream {number}, step {n})", step) for n, step in enumerate(stream)]
+        yield [(f"{key}[{number}][{n}] (stream {number}, step {n})", step) for n, step in enumerate(stream)]
 
 
-def _step(step: Any, file: Path, place: str, tensors: Mapping[str, Tensor]) -> Step:
+def _step(step: Any, file: Path, place: str, tensors: Mapping[str, Tensor], key: str) -> Step:
     where = f"workload.data: {file}: {place}"
+    kind = "input" if key == "data" else "output"
     if not isinstance(step, dict):
         raise ServiceError(f"{where}: expected an object, got {_words(step)}", hint='write {"INPUT": [1, 2, 3]}')
     arrays: dict[str, Array] = {}
@@ -124,7 +156,7 @@ def _step(step: Any, file: Path, place: str, tensors: Mapping[str, Tensor]) -> S
         if name not in tensors:
             if name in _NOT_TENSORS:
                 continue
-            raise ServiceError(f"{where}: the model has no input {name!r}", hint=f"it has {', '.join(tensors)}")
+            raise ServiceError(f"{where}: the model has no {kind} {name!r}", hint=f"it has {', '.join(tensors)}")
         try:
             arrays[name] = _array(tensors[name], value)
         except _ProblemError as problem:
@@ -132,7 +164,7 @@ def _step(step: Any, file: Path, place: str, tensors: Mapping[str, Tensor]) -> S
             raise ServiceError(f"{where}.{name}: {problem.message}", hint=hint) from problem
     missing = [name for name, tensor in tensors.items() if name not in arrays and not tensor.optional]
     if missing and not arrays:
-        raise ServiceError(f"{where}: names no input of the model", hint=f"it has {', '.join(tensors)}")
+        raise ServiceError(f"{where}: names no {kind} of the model", hint=f"it has {', '.join(tensors)}")
     return Step(arrays, place)
 
 

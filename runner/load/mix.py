@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from runner.errors import ServiceError
+from runner.load.expected import AnswerEncoder, references_for
 from runner.load.inputs import build_items
 from runner.load.items import Model
 from runner.load.payloads import MAX_MESSAGES, MAX_POOL_BYTES, Encoder, Payloads, build_payloads, joined
@@ -15,7 +17,13 @@ from runner.scenario.schema import Portion, Workload
 from runner.scenario.schema_inputs import DataInput, GeneratedInput
 
 
-def workload_payloads(service: Encoder, model: Model, workload: Workload, artifacts: Mapping[str, Path]) -> Payloads:
+class WorkloadEncoder(Encoder, AnswerEncoder, Protocol):
+    """Encodes requests, and the answers that are expected."""
+
+
+def workload_payloads(
+    service: WorkloadEncoder, model: Model, workload: Workload, artifacts: Mapping[str, Path]
+) -> Payloads:
     """The requests of a workload, and how they are drawn.
 
     Raises:
@@ -23,7 +31,9 @@ def workload_payloads(service: Encoder, model: Model, workload: Workload, artifa
     """
     if not workload.mix:
         items = build_items(workload.input, model, artifacts, data=workload.data)
-        return replace(build_payloads(service, model, items, workload.batch), drawing=Drawing(order=workload.order))
+        pool = build_payloads(service, model, items, workload.batch)
+        references = references_for(service, model, workload, artifacts, items, len(pool.messages))
+        return replace(pool, drawing=Drawing(order=workload.order), references=references)
     return _mixed(service, model, workload, artifacts)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from runner.errors import ServiceError
 from runner.load.items import Array, Items, Model
 from runner.load.plan import Drawing
+from runner.load.references import References
 
 MAX_POOL_BYTES = 512 * 2**20
 MAX_MESSAGES = 10_000
@@ -31,6 +32,7 @@ class StreamingService(Protocol):
     """As `Encoder`, for streams."""
 
     def encode_stream(self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes: ...
+    def encode_answer(self, model: str, outputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class StreamEncoder:
 
     def encode(self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
         return self.service.encode_stream(model, inputs)
+
+    def encode_answer(self, model: str, outputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+        """Answers are the same everywhere."""
+        return self.service.encode_answer(model, outputs)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class Payloads:
     """The shared memory that the messages refer to, in words."""
     mix: str | None = None
     """The kinds of requests in words, where there are several."""
+    references: References = field(default_factory=References)
+    """What their answers are compared with."""
 
     def facts(self) -> dict[str, str]:
         """What the manifest says of them."""

@@ -46,12 +46,16 @@ class GrpcUnary:
     """/package.Service/Method."""
     metadata: tuple[tuple[str, str], ...] = ()
     connections: int = 1
-    """Connections of each worker to each endpoint; streams are spread over them evenly."""
+    """Connections of each worker to each endpoint; streams are spread over them evenly. 0: as `max_streams` asks."""
+    max_streams: int = 0
+    """Most requests in flight on a connection; 0: as many as the server allows."""
     streaming: bool = False
     """One long-lived bidirectional call for each request in flight; the final-response marker ends a request."""
     tls: Tls | None = None
     encoding: Literal["gzip", "deflate"] | None = None
     """How the payloads are compressed."""
+    accept: Literal["gzip", "deflate"] | None = None
+    """How the service may compress its answers."""
     weight: int = 1
     others: tuple[Weighted, ...] = ()
     """Further endpoints that share the load."""
@@ -218,14 +222,41 @@ class Argmax:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Digest:
+    """Every byte, by the SHA-256 of each output, which stands in the place of its bytes in the expected answer."""
+
+    kind: Literal["digest"] = "digest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an output lies in the region of its slot."""
+
+    name: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedOutputs:
+    """Outputs in shared memory: a region for each slot, all of them laid out alike."""
+
+    regions: tuple[str, ...]
+    """Their files, by slot."""
+    outputs: tuple[Place, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Validate:
     """Compare sampled answers with the expected one of their payload."""
 
     expected: tuple[bytes, ...]
-    """One response message for each payload."""
+    """For each payload its expected responses, each a KServe message behind gRPC's prefix; with `shared` for each
+    payload of one slot."""
     every: int = 1
     """Every so many requests of each connection one is looked at, the first included."""
-    compare: Exact | Tolerance | Argmax = field(default_factory=Exact)
+    compare: Exact | Tolerance | Argmax | Digest = field(default_factory=Exact)
+    shared: SharedOutputs | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,11 @@ class Region(Protocol):
     name: str
     size: int
 
+    @property
+    def file(self) -> Path | None:
+        """What it looks like to others on this machine; None of memory that is not a file."""
+        ...
+
     def write(self, offset: int, data: bytes) -> None: ...
     def read(self, offset: int, size: int) -> bytes: ...
     def close(self) -> None:
@@ -60,6 +65,11 @@ class SystemRegion:
         self.name, self.size = name, size
         self._path = folder / name
         self._map = _map_new(self._path, size)
+
+    @property
+    def file(self) -> Path:
+        """What the load engine reads."""
+        return self._path
 
     @property
     def key(self) -> str:

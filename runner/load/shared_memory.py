@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +20,8 @@ import numpy.typing as npt
 from runner.errors import ServiceError
 from runner.load.items import Items, Model, Tensor, wire_size
 from runner.load.payloads import MAX_POOL_BYTES, Payloads, compose, digest_of, requests_for
-from runner.load.plan import Drawing
+from runner.load.plan import Drawing, Place, SharedOutputs
+from runner.load.references import References
 from runner.load.regions import Kind, Region, SharedTensor, SystemRegion, is_abandoned, new_names
 
 MAX_MESSAGES = 100_000
@@ -34,6 +36,7 @@ _GIVE_UP_AFTER = 3
 class SharesMemory(Protocol):
     """What is needed of a service: see `runner.services.kserve`."""
 
+    def encode(self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes: ...
     def tensor_bytes(self, model: str, name: str, array: npt.NDArray[np.generic]) -> bytes: ...
     def encode_shared(
         self, model: str, inputs: Mapping[str, SharedTensor], outputs: Mapping[str, SharedTensor]
@@ -99,6 +102,7 @@ def shared_payloads(
         regions = [source, *(region(f"out{slot}", room) for slot in range(slots if sizes else 0))]
         with _registered(service, regions):
             messages = [service.encode_shared(model.name, each, outputs[n]) for n in range(slots) for each in placed]
+            again = partial(_plain_requests, service, model, items, batch, len(requests))
             yield SharedPayloads(
                 Payloads(
                     tuple(messages),
@@ -108,10 +112,26 @@ def shared_payloads(
                     cut=cut,
                     drawing=Drawing(order="per_slot", slots=slots),
                     shared=f"{kind}, {source.size} bytes in, {slots} times {room} bytes out",
+                    references=References(requests=again, shared=_shared_outputs(regions[1:], outputs[0])),
                 ),
                 {each.name: each for each in regions},
                 tuple(outputs),
             )
+
+
+def _plain_requests(
+    service: SharesMemory, model: Model, items: Sequence[Items], batch: int, count: int
+) -> Iterator[bytes]:
+    """The same requests with their tensors in the message: reference answers come without shared memory."""
+    for tensors, _ in islice(compose(model, items, batch), count):
+        yield service.encode(model.name, tensors)
+
+
+def _shared_outputs(regions: Sequence[Region], outputs: Mapping[str, SharedTensor]) -> SharedOutputs | None:
+    """Where the engine finds what the server wrote; None of memory that is not a file."""
+    files = tuple(str(region.file) for region in regions if region.file is not None)
+    places = tuple(Place(name=name, offset=place.offset, size=place.nbytes) for name, place in outputs.items())
+    return SharedOutputs(regions=files, outputs=places) if files else None
 
 
 _Request = Mapping[str, tuple[tuple[int, ...], bytes]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from runner.load.engine import Slice
-from runner.load.plan import Argmax, Exact, Sequences, Tolerance, Validate
+from runner.load.plan import Argmax, Digest, Exact, Sequences, Tolerance, Validate
+from runner.load.references import References
 from runner.measure.loads import is_open, most_in_flight
 from runner.measure.series import Window
 from runner.results.distributions import distribution
@@ -15,6 +16,7 @@ from runner.results.histogram import Histogram
 from runner.results.records import SequenceSummary, StreamSummary, TimeSplit
 from runner.scenario.schema import Load, Workload
 from runner.scenario.schema import Validate as ValidateSettings
+from runner.services.answers import digested, framed
 from runner.services.base import Service
 
 OPEN_LOOP_SEQUENCES = 4
@@ -26,7 +28,12 @@ HISTOGRAMS = ("sequence_latency", "first_response", "inter_response", "last_resp
 
 
 def plan_extras(
-    workload: Workload, load: Load, service: Service, payloads: Sequence[bytes], records: Path | None
+    workload: Workload,
+    load: Load,
+    service: Service,
+    payloads: Sequence[bytes],
+    records: Path | None,
+    references: References = References(),  # noqa: B008  # frozen
 ) -> dict[str, Any]:
     """Fields of the load plan; reference answers are recorded here, before the load.
 
@@ -35,7 +42,7 @@ def plan_extras(
     """
     return {
         "sequences": sequences_of(workload, load),
-        "validate": None if workload.validate_ is None else _validate(workload.validate_, service, payloads),
+        "validate": validate_of(workload, service, payloads, references),
         "records": None if records is None else str(records),
     }
 
@@ -55,17 +62,39 @@ def sequences_of(workload: Workload, load: Load) -> Sequences | None:
     )
 
 
-def _validate(asked: ValidateSettings, service: Service, payloads: Sequence[bytes]) -> Validate:
-    compare: Exact | Tolerance | Argmax
+def validate_of(
+    workload: Workload, service: Service, payloads: Sequence[bytes], references: References
+) -> Validate | None:
+    """The engine's form of `workload.validate`, with the expected answers of all payloads.
+
+    Raises:
+        ServiceError: the server gives no reference answer.
+    """
+    asked = workload.validate_
+    if asked is None:
+        return None
+    answers = references.answers
+    if answers is not None:
+        each: Iterable[tuple[bytes, ...]] = ((answer,) for answer in answers)
+    else:
+        requests = payloads if references.requests is None else references.requests()
+        each = (service.replies(workload.model, request, stream=workload.streaming) for request in requests)
+    keep = digested if asked.mode == "digest" else bytes
+    # One after the other: of digests no more than one answer is ever held.
+    expected = tuple(framed(map(keep, replies)) for replies in each)
+    return Validate(expected=expected, every=asked.every, compare=_compare(asked), shared=references.shared)
+
+
+def _compare(asked: ValidateSettings) -> Exact | Tolerance | Argmax | Digest:
     match asked.mode:
         case "exact":
-            compare = Exact()
+            return Exact()
         case "tolerance":
-            compare = Tolerance(rtol=asked.rtol, atol=asked.atol)
+            return Tolerance(rtol=asked.rtol, atol=asked.atol)
         case "argmax":
-            compare = Argmax()
-    expected = tuple(service.reply(message) for message in payloads)
-    return Validate(expected=expected, every=asked.every, compare=compare)
+            return Argmax()
+        case "digest":
+            return Digest()
 
 
 # --- what is found ------------------------------------------------------------------------------------------------

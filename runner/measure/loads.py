@@ -111,9 +111,18 @@ def ceiling_slots(load: Load) -> int:
 
 
 def settings_for(settings: MeasureSettings, load: Load) -> MeasureSettings:
-    """Settings as this load needs them: one that ends by itself has no warm-up and no stop rule."""
+    """Settings as this load needs them: one that ends by itself has no warm-up and no stop rule.
+
+    Raises:
+        UsageError: a soak of a load that ends by itself.
+    """
     if not ends_by_itself(load):
         return settings
+    if settings.soak:
+        raise UsageError(
+            f"measure.soak: a soak has no end of its own, but a load of kind {load.kind} has",
+            hint="remove measure.soak, or choose another load.kind",
+        )
     return replace(
         settings,
         whole=True,

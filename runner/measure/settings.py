@@ -12,6 +12,8 @@ from runner.scenario.schema import Measure, PrecisionSettings, WindowSettings, W
 
 T = TypeVar("T")
 
+FOREVER_S = 30 * 365 * 86_400.0
+"""Longer than any load; within what the engine counts in nanoseconds."""
 TAIL_COMPLETIONS = 100
 """So many answers beyond the highest percentile with a precision target: its rank is then known to a tenth."""
 
@@ -64,6 +66,8 @@ class MeasureSettings:
     """Measure exactly so many requests, from the first send to the last answer, instead of the stop rule."""
     whole: bool = False
     """The load ends by itself: measure all of it, from the first send to the last answer."""
+    soak: bool = False
+    """No stop rule: goes on until the user stops it or the deadline comes."""
     max_error_rate: float = 0.05
     drain_s: float = 10.0
     seed: int = 0
@@ -171,7 +175,7 @@ def resolve(measure: Measure) -> MeasureSettings:
         _refuse_warmup(measure)
     window_min_s, window_max_s = _window(measure.window, base)
     precision, warmup = measure.precision, measure.warmup
-    return MeasureSettings(
+    settings = MeasureSettings(
         profile=base.profile,
         warmup_min_s=0.0 if requests is not None else _or(warmup.min_time, base.warmup_min_s),
         warmup_min_requests_per_slot=0
@@ -193,6 +197,31 @@ def resolve(measure: Measure) -> MeasureSettings:
         max_error_rate=measure.max_error_rate,
         drain_s=measure.drain,
         seed=measure.seed,
+    )
+    return _soaking(settings, measure) if measure.soak else settings
+
+
+def _soaking(settings: MeasureSettings, measure: Measure) -> MeasureSettings:
+    """Without a stop rule, and with no precision but what the scenario itself asks for."""
+    rivals = {"measure.requests": settings.requests, "measure.stability.kind": settings.windows and "windows"}
+    for address, value in rivals.items():
+        if value is not None:
+            raise UsageError(
+                f"measure.soak: a soak has no end of its own, but {address} is {value}",
+                hint=f"remove {address} (profile reference has a number of requests), or measure.soak",
+            )
+    precision = measure.precision
+    return replace(
+        settings,
+        soak=True,
+        window_min_s=0.0,
+        window_max_s=FOREVER_S if measure.window.max is None else settings.window_max_s,
+        window_min_completions=0,
+        window_min_batches=0,
+        repeats=measure.repeats or 1,
+        throughput=precision.throughput,
+        mean=precision.mean,
+        percentile_precision={} if precision.percentiles is None else settings.percentile_precision,
     )
 
 
@@ -297,6 +326,11 @@ def _refuse_warmup(measure: Measure) -> None:
                 f"measure.warmup.{name}: a fixed number of requests is measured from the first one, got {value:g}",
                 hint=f"remove measure.warmup.{name}, or measure by time: no measure.requests, and profile explore",
             )
+
+
+def is_endless(measure: Measure) -> bool:
+    """A soak that only the user ends."""
+    return measure.soak and measure.window.max is None
 
 
 def longest_trial_s(measure: Measure) -> float:

@@ -20,6 +20,7 @@ StopReason = Literal[
     "all requests answered",
     "too many errors",
     "plan ended",
+    "stopped by the user",
 ]
 MIN_OUTCOMES_FOR_ABORT = 100
 """Until so many outcomes are in, the error budget is that of so many: two early failures are not yet a rate."""

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from runner.load.plan import GrpcUnary, Http, Identity, Tls
+from runner.load.plan import GrpcUnary, Http, Identity, Tls, Weighted
+from runner.scenario.schema_load import ClientSettings
 from runner.services.base import Route
 
 
-def transport(route: Route, *, streaming: bool = False) -> GrpcUnary | Http:
-    """`streaming` if the route is that of a bidirectional stream.
+def transport(
+    route: Route,
+    *,
+    streaming: bool = False,
+    client: ClientSettings = ClientSettings(),  # noqa: B008  # frozen
+    weight: int = 1,
+    others: tuple[Weighted, ...] = (),
+) -> GrpcUnary | Http:
+    """`streaming` if the route is that of a bidirectional stream; `others` share the load with it by weight.
 
-    Connections are the engine's defaults: one for gRPC, one per request in flight for HTTP."""
+    By default one connection for gRPC, as many as `streams_per_connection` takes where that is given, and one per
+    request in flight for HTTP.
+    """
     tls = _tls(route)
     if route.kind == "http":
-        return Http(endpoint=route.address, path=route.path, headers=route.headers, tls=tls)
+        return Http(
+            endpoint=route.address,
+            path=route.path,
+            headers=route.headers,
+            connections=client.connections or 0,
+            tls=tls,
+            weight=weight,
+            others=others,
+        )
+    streams = client.streams_per_connection or 0
     return GrpcUnary(
         endpoint=route.address,
         method=route.path,
         metadata=route.headers,
+        connections=client.connections or (0 if streams else 1),
+        max_streams=streams,
         streaming=streaming,
         tls=tls,
         encoding=route.encoding,
+        accept=route.accept,
+        weight=weight,
+        others=others,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from runner.errors import LoadError, RunnerError, ServiceError, UsageError
 from runner.load.engine import Engine, LoadResult, Slice
 from runner.load.plan import Drawing, LoadPlan
+from runner.load.references import References
 from runner.measure import windows
 from runner.measure.extras import plan_extras
 from runner.measure.judge import Evidence, judge, state_of
@@ -29,6 +30,7 @@ from runner.measure.loads import (
     settings_for,
     slots_of,
 )
+from runner.measure.peers import Peer, Readings, check_peers, growth, readings, spread
 from runner.measure.raw import Raw, write_raw
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import encoded_histograms, summarise
@@ -38,7 +40,7 @@ from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Watch
 from runner.measure.whole import whole_load
 from runner.results.records import Counts, ModelFacts, ModelStatistics, Trial
-from runner.results.stages import difference, went_backwards
+from runner.runtimes.interrupts import Stop
 from runner.scenario.case import Case
 from runner.services.base import Endpoint, Service
 from runner.services.pipeline import Pipeline
@@ -62,10 +64,23 @@ class Target:
     """Whose counters are read."""
     server_check: Callable[[], None]
     """Raises `ServiceError` when the server is gone."""
+    peers: Sequence[Peer] = ()
+    """Further servers that share the load."""
 
-    def statistics(self) -> tuple[ModelStatistics, ...]:
-        """Counters of every model of the pipeline, those called by its code last."""
-        return self.service.statistics((*self.pipeline.models, *self.pipeline.bls))
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Of every server, the launched one first."""
+        return (self.service, *(peer.service for peer in self.peers))
+
+    def readings(self) -> Readings:
+        """Counters of every model of the pipeline on every server, those called by its code last."""
+        return readings(self.services, (*self.pipeline.models, *self.pipeline.bls))
+
+    def served(self, growth: Sequence[ModelStatistics]) -> dict[str, Any]:
+        """What all servers together say of the pipeline, as fields of a trial; each has the same instances."""
+        count, servers = len(self.pipeline.models), len(self.services)
+        facts = (replace(each, instances=each.instances and each.instances * servers) for each in self.pipeline.facts)
+        return {"server": tuple(growth[:count]), "bls": tuple(growth[count:]), "facts": tuple(facts)}
 
 
 def measure_case(
@@ -87,6 +102,9 @@ def measure_case(
     records: Path | None = None,
     raw: Path | None = None,
     telemetry: Recorder | None = None,
+    references: References = References(),  # noqa: B008  # frozen
+    stop: Stop | None = None,
+    peers: Sequence[Peer] = (),
 ) -> Trial:
     """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given.
 
@@ -94,21 +112,51 @@ def measure_case(
     """
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
-    pipeline = Pipeline(tuple(models), tuple(bls), tuple(facts))
-    target = Target(engine=engine, endpoint=endpoint, service=service, pipeline=pipeline, server_check=server_check)
+    target = Target(
+        engine=engine,
+        endpoint=endpoint,
+        service=service,
+        pipeline=Pipeline(tuple(models), tuple(bls), tuple(facts)),
+        server_check=server_check,
+        peers=tuple(peers),
+    )
     settings = settings_for(settings or resolve(case.scenario.measure), case.scenario.load)
     blank = _blank(case, labels or {})
     began = time.monotonic()
     try:
         scenario = case.scenario
-        extras = plan_extras(scenario.workload, scenario.load, service, payloads, records)
-        recorder = telemetry or Recorder()
-        trial = _measured(
-            case, blank, target, payloads, drawing, settings, on_progress, ceiling_per_s, extras, raw, recorder
+        check_peers(service, peers, scenario.workload.model)
+        orders = _Orders(
+            drawing=drawing,
+            settings=settings,
+            extras=plan_extras(scenario.workload, scenario.load, service, payloads, records, references),
+            on_progress=on_progress,
+            stop=stop or Stop(),
+            ceiling_per_s=ceiling_per_s,
+            raw=raw,
+            telemetry=telemetry or Recorder(),
         )
+        trial = _measured(case, blank, target, payloads, orders)
+        if orders.stop.asked() and not settings.soak:
+            trial = replace(trial, state="interrupted")
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class _Orders:
+    """How the load is to go and what is kept of it, beside what the case says."""
+
+    drawing: Drawing
+    settings: MeasureSettings
+    extras: Mapping[str, Any]
+    on_progress: OnProgress | None
+    stop: Stop
+    ceiling_per_s: float | None
+    raw: Path | None
+    """Where the closed slices go."""
+    telemetry: Recorder
 
 
 def failed_trial(case: Case, error: RunnerError, labels: Mapping[str, str] | None = None) -> Trial:
@@ -124,7 +172,7 @@ def _blank(case: Case, labels: Mapping[str, str]) -> Trial:
         model=scenario.workload.model,
         protocol=scenario.workload.protocol,
         batch=scenario.workload.batch,
-        load=scenario.load.model_dump(mode="json"),
+        load=scenario.load.model_dump(mode="json", exclude_none=True),
         state="failed",
         started_utc=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         elapsed_s=0.0,
@@ -137,20 +185,23 @@ def _measured(
     blank: Trial,
     target: Target,
     payloads: Sequence[bytes],
-    drawing: Drawing,
-    settings: MeasureSettings,
-    on_progress: OnProgress | None,
-    ceiling_per_s: float | None,
-    extras: Mapping[str, Any],
-    raw: Path | None,
-    telemetry: Recorder,
+    orders: _Orders,
 ) -> Trial:
-    plan = replace(drawing.applied(load_plan(case, target, settings)), **extras)
+    settings = orders.settings
+    plan = replace(orders.drawing.applied(load_plan(case, target, settings)), **orders.extras)
     blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
-    watch = Watch(settings, slots_of(case.scenario.load), blank.batch, target.server_check, on_progress)
-    before = target.statistics()
-    with telemetry:
-        result = watch.whole(target.engine.run(plan, payloads, watch))
+    watch = Watch(
+        settings,
+        slots_of(case.scenario.load),
+        blank.batch,
+        target.server_check,
+        orders.on_progress,
+        orders.stop.asked,
+    )
+    before = target.readings()
+    with orders.telemetry as telemetry:
+        with orders.stop.listening():
+            result = watch.whole(target.engine.run(plan, payloads, watch))
         telemetry.align(result.started_unix_ns)
         recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
         try:
@@ -158,33 +209,23 @@ def _measured(
                 raise watch.death
             # A dead server explains failed requests better than their own messages do.
             target.server_check()
-            delta = difference(before, _settled_statistics(target, before, result.ok))
+            counted = growth(before, _settled_statistics(target, before, result.ok))
         except ServiceError as error:
             return replace(recorded, failure=failure_text(error))
-    cache_declared = any(flag.startswith("cache-config") for flag in case.scenario.server.flags)
-    recorded = replace(recorded, **_served(target.pipeline, delta), whole=whole_load(result))
-    return _judged(recorded, watch, result, settings, case, cache_declared, ceiling_per_s, raw, telemetry)
-
-
-def _served(pipeline: Pipeline, delta: Sequence[ModelStatistics]) -> dict[str, Any]:
-    """What the server says of the pipeline."""
-    count = len(pipeline.models)
-    return {"server": tuple(delta[:count]), "bls": tuple(delta[count:]), "facts": pipeline.facts}
+    recorded = replace(recorded, **target.served(counted.models), whole=whole_load(result))
+    return _judged(recorded, watch, result, case, orders, counted.restarted)
 
 
 def _judged(
     recorded: Trial,
     watch: Watch,
     result: LoadResult,
-    settings: MeasureSettings,
     case: Case,
-    cache_declared: bool,
-    ceiling_per_s: float | None,
-    raw: Path | None,
-    telemetry: Recorder,
+    orders: _Orders,
+    restarted: tuple[str, ...],
 ) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
-    counts, load = counts_of(result), case.scenario.load
+    counts, load, settings = counts_of(result), case.scenario.load, orders.settings
     slots = None if is_open(load) else slots_of(load)
     window = watch.window(result)
     slices = closed_slices(result, settings)
@@ -202,7 +243,7 @@ def _judged(
         floor_ns=watch.warmup.floor_ns,
         slots=slots,
     )
-    observed = observe(telemetry, window, settings.profile)
+    observed = observe(orders.telemetry, window, settings.profile)
     evidence = Evidence(
         findings=findings,
         counts=counts,
@@ -214,9 +255,9 @@ def _judged(
         warmup_per_slot=watch.warmup.requests_per_slot,
         aborted=watch.aborted,
         server=recorded.server,
-        restarted=went_backwards((*recorded.server, *recorded.bls)),
-        cache_declared=cache_declared,
-        ceiling_per_s=ceiling_per_s,
+        restarted=restarted,
+        cache_declared=any(flag.startswith("cache-config") for flag in case.scenario.server.flags),
+        ceiling_per_s=orders.ceiling_per_s,
         items=_items(result),
         asked_per_s=asked_per_s(load),
         is_open=is_open(load),
@@ -233,7 +274,7 @@ def _judged(
         telemetry=observed.series,
         telemetry_absent=observed.absent,
     )
-    if raw is None:
+    if orders.raw is None:
         return trial
     kept = Raw.of(
         slices,
@@ -244,7 +285,7 @@ def _judged(
         floor_ns=watch.warmup.floor_ns,
         stop_reason=watch.reason,
     )
-    return replace(trial, raw=write_raw(raw, trial, kept))
+    return replace(trial, raw=write_raw(orders.raw, trial, kept))
 
 
 def _items(result: LoadResult) -> int | None:
@@ -259,7 +300,13 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
     reach = target.service.stream_route if workload.streaming else target.service.route
     route = reach(workload.model, target.endpoint)
     return LoadPlan(
-        transport=transport(route, streaming=workload.streaming),
+        transport=transport(
+            route,
+            streaming=workload.streaming,
+            client=case.scenario.load,
+            weight=workload.weight,
+            others=spread(target.peers),
+        ),
         schedule=schedule_of(case.scenario.load),
         seed=seed_of(case.scenario.load, settings),
         max_requests=settings.requests,
@@ -267,6 +314,8 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
         slice_ns=_slice_ns(settings),
         request_timeout_ns=int(case.scenario.workload.timeout * 1e9),
         drain_timeout_ns=int(settings.drain_s * 1e9),
+        workers=case.scenario.load.workers or 0,
+        pin_cpus=case.scenario.load.pin_cpus or (),
     )
 
 
@@ -292,14 +341,14 @@ def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Sli
     return result.slices
 
 
-def _settled_statistics(target: Target, before: Sequence[ModelStatistics], ok: int) -> tuple[ModelStatistics, ...]:
+def _settled_statistics(target: Target, before: Readings, ok: int) -> Readings:
     """Counters once they stand still: a server may count a request shortly after it has answered it."""
     deadline = time.monotonic() + SETTLE_S
-    previous = target.statistics()
+    previous = target.readings()
     while True:
         time.sleep(SETTLE_STEP_S)
-        latest = target.statistics()
-        counted = difference(before, latest)[0].success_count if latest else ok
+        latest = target.readings()
+        counted = growth(before, latest).models[0].success_count if target.pipeline.models else ok
         if (latest == previous and counted >= ok) or time.monotonic() > deadline:
             return latest
         previous = latest

@@ -54,7 +54,9 @@ class Watch:
         batch: int,
         server_check: Callable[[], None],
         on_progress: OnProgress | None = None,
+        stop_asked: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.stop_asked = stop_asked
         self.settings, self.slots, self.batch = settings, slots, batch
         self.server_check, self.on_progress = server_check, on_progress
         self.history = History()
@@ -116,7 +118,8 @@ class Watch:
             return self._everything(result)
         sent = Series.of([s for s in result.slices if s.end_ns <= result.stopped_ns] or result.slices)
         self.warmup = find_warmup(sent, self.settings, self.slots)
-        self.aborted = self.aborted or "the load ended before the stop rule said so"
+        if not self.settings.soak:
+            self.aborted = self.aborted or "the load ended before the stop rule said so"
         return self._shortened(sent)
 
     def _everything(self, result: LoadResult) -> Window:
@@ -144,11 +147,17 @@ class Watch:
     def _stop(self, now_ns: int) -> bool:
         if self._stopped:
             return True
+        if self.stop_asked():
+            self.reason = "stopped by the user"
+            self.aborted = None if self.settings.soak else "the user stopped it"
+            return True
         if too_many_errors(self.ok, self.failed, self.settings):
             self.reason = "too many errors"
             share, limit = self.failed / (self.ok + self.failed), self.settings.max_error_rate
             self.aborted = f"{share:.1%} of the requests failed (measure.max_error_rate {limit:.1%})"
             return True
+        if self.settings.soak:
+            return self._soaked(now_ns)
         if self.settings.measures_all or now_ns < self._next_look_ns:
             return False
         decision = self._decide(Series.of(self.history.slices), self.settings, self.slots)
@@ -156,6 +165,13 @@ class Watch:
         if decision.stop and decision.reason is not None:
             self.reason, self._window, self.apart = decision.reason, decision.window, decision.apart
         return decision.stop
+
+    def _soaked(self, now_ns: int) -> bool:
+        """Whether the time that the scenario gives a soak is over."""
+        if now_ns < int(self.settings.deadline_s * 1e9):
+            return False
+        self.reason = "time cap"
+        return True
 
     def _show(self, now_ns: int) -> None:
         if self.on_progress is None or now_ns < self._next_progress_ns:

@@ -48,7 +48,7 @@ class PlannedCase:
     def of(cls, case: Case) -> PlannedCase:
         """The part of a matrix case that identifies it in every table."""
         workload, load = case.scenario.workload, case.scenario.load
-        loaded = load.model_dump(mode="json", by_alias=True)
+        loaded = load.model_dump(mode="json", by_alias=True, exclude_none=True)
         return cls(case.id, dict(case.parameters), workload.model, workload.protocol, workload.batch, loaded)
 
 

@@ -23,6 +23,7 @@ _PATHS: dict[Pattern, Kind] = {
     ("repository", "models", "*", "files", "*"): "any",
     ("workload", "input", "*", "from"): "any",
     ("workload", "data"): "any",
+    ("workload", "validate", "outputs", "*", "from"): "any",
     ("workload", "tls", "ca"): "file",
     ("workload", "tls", "cert"): "file",
     ("workload", "tls", "key"): "file",

@@ -21,6 +21,7 @@ from runner.scenario.schema_base import (
 )
 from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
 from runner.scenario.schema_load import (
+    ClientSettings,
     ConcurrencyLoad,
     ConstantLoad,
     GammaLoad,
@@ -73,13 +74,14 @@ from runner.scenario.schema_targets import (
     VarBase,
 )
 from runner.scenario.schema_telemetry import Telemetry
-from runner.scenario.schema_workload import Sequences, Validate
+from runner.scenario.schema_workload import OutputFile, PeerEndpoint, Sequences, Validate
 from runner.units import ByteSize, Seconds
 
 __all__ = [
     "Anchor",
     "Axis",
     "BoolVar",
+    "ClientSettings",
     "ConcurrencyLoad",
     "ConstantLoad",
     "DataInput",
@@ -107,6 +109,8 @@ __all__ = [
     "ModelSource",
     "Name",
     "OpenLoad",
+    "OutputFile",
+    "PeerEndpoint",
     "Percentile",
     "PeriodicLoad",
     "PoissonLoad",
@@ -242,6 +246,13 @@ class Workload(Strict):
     """Encrypt connections; by default they are in clear text."""
     compression: Literal["none", "gzip", "deflate"] = "none"
     """Compression of the requests, done once before anything is timed."""
+    response_compression: Literal["none", "gzip", "deflate"] = "none"
+    """Compression of the answers, asked for with each request; over gRPC also
+    `server.flags.grpc-infer-response-compression-level`."""
+    endpoints: tuple[PeerEndpoint, ...] = ()
+    """Further servers that share the load with the launched one."""
+    weight: int = Field(default=1, ge=1, le=1_000_000)
+    """Requests of the launched server in each round, beside those of `endpoints`."""
     batch: int = Field(default=1, ge=1, le=65_536)
     """Items per request."""
     input: dict[str, Input] = Field(default={})
@@ -271,16 +282,39 @@ class Workload(Strict):
     def _fits(self) -> Self:
         if self.sequences is not None and self.batch != 1:
             raise refuse("batch", f"expected 1, as sequence batchers take one item per request, got {self.batch}")
-        if self.validate_ is not None and self.streaming:
-            raise refuse("validate", "expected `streaming: false`: responses of streams are not compared")
         if self.validate_ is not None and self.sequences is not None:
             raise refuse("validate", "expected no `sequences`: answers of stateful models differ each time")
         return self
 
     @model_validator(mode="after")
-    def _messages_are_looked_into(self) -> Self:
-        asked = {"sequences": self.sequences, "streaming": self.streaming, "validate": self.validate_}
-        for name in (name for name, value in asked.items() if value):
+    def _endpoints_share_the_load(self) -> Self:
+        for endpoint in self.endpoints:
+            if getattr(endpoint, self.protocol) is None:
+                raise refuse("endpoints", f"expected `{self.protocol}: host:port` in each of them")
+        if self.endpoints and self.sequences is not None:
+            raise refuse("endpoints", "expected none beside `sequences`: servers do not share a sequence's state")
+        if self.endpoints and self.shared_memory != "none":
+            raise refuse("endpoints", "expected none beside `shared_memory`: only one server knows the regions")
+        if self.weight != 1 and not self.endpoints:
+            raise refuse("weight", "expected `endpoints` beside it: there is nothing to share with")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_looked_into(self) -> Self:
+        asked = self.validate_
+        if asked is None:
+            return self
+        if self.shared_memory == "cuda":
+            raise refuse("validate", "expected shared_memory `none` or `system`: outputs on a GPU are not compared")
+        if asked.expect == "data" and self.data is None:
+            raise refuse("validate", "`expect: data` needs `workload.data`", "add `data`, or name `outputs`")
+        if asked.expect != "recorded" and self.mix:
+            raise refuse("mix", f"expected no mix beside `expect: {asked.expect}`", "write `expect: recorded`")
+        return self
+
+    @model_validator(mode="after")
+    def _messages_are_changed(self) -> Self:
+        for name in (name for name in ("sequences", "streaming") if getattr(self, name)):
             if self.protocol != "grpc":
                 raise refuse(name, f"expected protocol `grpc`, got `{self.protocol}`", "write `protocol: grpc`")
             if self.compression != "none":
@@ -353,3 +387,10 @@ class Scenario(Strict):
     """Which points are measured."""
     report: Report = Report()
     """What is written."""
+
+    @model_validator(mode="after")
+    def _streams_are_of_grpc(self) -> Self:
+        if self.load.streams_per_connection is not None and self.workload.protocol != "grpc":
+            problem = "`streams_per_connection` is for gRPC: over HTTP a connection carries one request at a time"
+            raise refuse("load", problem, "write `connections`")
+        return self

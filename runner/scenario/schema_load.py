@@ -15,7 +15,21 @@ _PositiveRate = Annotated[Rate, Field(gt=0, le=MAX_RATE)]
 _Limit = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class ConcurrencyLoad(Strict):
+class ClientSettings(Strict):
+    """What every load can say of the client that makes it."""
+
+    connections: int | None = Field(default=None, ge=1, le=1024)
+    """Connections of each engine thread to each endpoint; by default one over gRPC, over HTTP one for each request in
+    flight."""
+    streams_per_connection: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Most gRPC requests in flight on a connection; connections are then as many as that takes."""
+    workers: int | None = Field(default=None, ge=1, le=256)
+    """Engine threads; by default one for eight processors, at most four, with at least 16 requests in flight each."""
+    pin_cpus: tuple[Annotated[int, Field(ge=0, le=4095)], ...] | None = None
+    """Processors that the engine threads are pinned to in turn."""
+
+
+class ConcurrencyLoad(ClientSettings):
     """Closed loop: so many requests are kept in flight."""
 
     kind: Literal["concurrency"] = "concurrency"
@@ -24,11 +38,18 @@ class ConcurrencyLoad(Strict):
     """Requests in flight."""
 
 
-class OpenLoad(Strict):
+class OpenLoad(ClientSettings):
     """What every open loop has: requests leave at their times, whether or not earlier ones were answered."""
 
     max_in_flight: _Limit = 10_000
     """A request that is due while so many are in flight is not sent but counted as dropped."""
+
+    @model_validator(mode="after")
+    def _connections_are_known(self) -> Self:
+        if self.streams_per_connection is not None and self.connections is None:
+            problem = "expected `connections` beside it: an open loop does not say how many requests are in flight"
+            raise refuse("streams_per_connection", problem, "write `connections`")
+        return self
 
 
 class ConstantLoad(OpenLoad):
@@ -82,7 +103,7 @@ class ReplayLoad(OpenLoad):
     """Send times in seconds, one per line, ascending; the first one is the start."""
 
 
-class PeriodicLoad(Strict):
+class PeriodicLoad(ClientSettings):
     """A closed loop that grows step by step; ends with its last step and is measured as a whole."""
 
     kind: Literal["periodic"]

@@ -100,6 +100,8 @@ class Measure(Strict):
     """When it is good enough."""
     requests: int | None = Field(default=None, ge=1)
     """A fixed number of requests instead of the stop rule."""
+    soak: bool = False
+    """No stop rule: the load goes on until Ctrl-C or SIGTERM, which is its regular end, or until `window.max` ends."""
     percentiles: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = (50, 90, 95, 99)
     """Which percentiles are reported."""
     max_error_rate: Fraction = 0.05

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from runner.scenario.schema_base import Strict, refuse
 from runner.units import Fraction
 
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):[0-9]{1,5}$")]
+
 
 class Sequences(Strict):
-    """Requests of a stateful model: several sequences at the same time, each with one request in flight at most."""
+    """Requests of a stateful model: several sequences at a time, each in order and with one request in flight at most;
+    what perf_analyzer calls `--serial-sequences` is the rule here."""
 
     count: int | None = Field(default=None, ge=1, le=100_000)
     """Sequences alive at the same time; by default `load.concurrency`, or 4 where the load has none."""
@@ -31,16 +34,50 @@ class Sequences(Strict):
         return self
 
 
+class PeerEndpoint(Strict):
+    """One more server that shares the load; it must serve the same model."""
+
+    grpc: HostPort | None = None
+    """host:port for gRPC."""
+    http: HostPort | None = None
+    """host:port for HTTP."""
+    weight: int = Field(default=1, ge=1, le=1_000_000)
+    """Its requests in each round."""
+
+
+class OutputFile(Strict):
+    """The expected values of an output: item n belongs to item n of the inputs."""
+
+    from_: str = Field(alias="from")
+    """`${setup.step}`, a file, or a folder of files in sorted order, as for an input."""
+    format: Literal["raw", "npy", "npz", "lines"] | None = None
+    """How files are read; by default `.npy` and `.npz` as arrays, others as raw bytes."""
+    key: str | None = None
+    """Which array of an `.npz` file; by default the one called like the tensor, or the only one."""
+
+
 class Validate(Strict):
     """Sampled answers are compared with the expected ones; a wrong one is a failed request, `wrong_output`."""
 
-    expect: Literal["recorded"] = "recorded"
-    """`recorded`: what the server answers to each payload once, before the load."""
-    mode: Literal["exact", "tolerance", "argmax"] = "exact"
-    """`exact`: every byte; `tolerance`: every number, by `rtol` and `atol`; `argmax`: the best class of each item."""
+    expect: Literal["recorded", "data", "files"] = "recorded"
+    """`recorded`: what the server answers once, before the load; `data`: outputs beside the inputs of `workload.data`,
+    `validation_data` in JSON; `files`: those under `outputs`."""
+    outputs: dict[str, OutputFile] = Field(default={})
+    """Output tensor -> its expected values, with `expect: files`; outputs not named are not compared."""
+    mode: Literal["exact", "tolerance", "argmax", "digest"] = "exact"
+    """`exact`: every byte; `digest`: that by SHA-256, so that references need no memory; `tolerance`: every number, by
+    `rtol` and `atol`; `argmax`: the best class of each item."""
     every: int = Field(default=100, ge=1)
     """Every so many requests of a connection one is compared; 1 compares all."""
     rtol: float = Field(default=1e-3, ge=0, le=1)
     """Allowed difference relative to the expected number."""
     atol: float = Field(default=1e-5, ge=0)
     """Allowed difference beside that."""
+
+    @model_validator(mode="after")
+    def _outputs_come_from_files(self) -> Self:
+        if self.outputs and self.expect != "files":
+            raise refuse("expect", f"expected `files` beside `outputs`, got `{self.expect}`", "write `expect: files`")
+        if self.expect == "files" and not self.outputs:
+            raise refuse("expect", "expected `outputs` beside `files`", "name each output and its file")
+        return self

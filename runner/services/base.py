@@ -92,6 +92,8 @@ class Route:
     tls: Tls | None = None
     encoding: Literal["gzip", "deflate"] | None = None
     """Compression of gRPC messages; over HTTP each message says so itself."""
+    accept: Literal["gzip", "deflate"] | None = None
+    """How gRPC answers may be compressed; over HTTP a header says so."""
 
 
 class Service(Protocol):
@@ -126,8 +128,15 @@ class Service(Protocol):
         """As `encode`, for a stream: every answer is to say whether it is the last."""
         ...
 
-    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
-        """The answer to an encoded request, as it came; never used for load."""
+    def encode_answer(self, model: str, outputs: Tensors) -> bytes:
+        """An answer with these outputs, as `replies` returns it: what the load engine compares with."""
+        ...
+
+    def replies(
+        self, model: str, message: bytes, *, stream: bool = False, timeout_s: float = 60.0
+    ) -> tuple[bytes, ...]:
+        """The answers to a message of `encode`, or with `stream` of `encode_stream`: ModelInferResponses, whatever the
+        protocol; responses without an output are left out. Never used for load."""
         ...
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:

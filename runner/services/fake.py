@@ -201,9 +201,16 @@ class FakeService:
     def encode_stream(self, model: str, inputs: Tensors) -> bytes:
         return self.encode(model, inputs)
 
-    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+    def encode_answer(self, model: str, outputs: Tensors) -> bytes:
+        """As `encode`, of outputs."""
+        self._require(model)
+        return b"".join(array.tobytes() for array in outputs.values())
+
+    def replies(
+        self, model: str, message: bytes, *, stream: bool = False, timeout_s: float = 60.0
+    ) -> tuple[bytes, ...]:
         """The request itself."""
-        return message
+        return (message,)
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, Array]:
         self._datatypes(model, inputs)

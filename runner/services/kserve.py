@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
+from runner.services.answers import encoded_answer
 from runner.services.base import (
     Endpoint,
     ModelMetadata,
@@ -26,8 +27,8 @@ from runner.services.base import (
     Tensors,
     TensorSpec,
 )
-from runner.services.compression import compressed
-from runner.services.names import did_you_mean, version_order
+from runner.services.compression import compressed, decompressed
+from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
 from runner.services.statistics import facts_in, statistics_in
 from runner.services.tensors import from_wire, to_wire
@@ -48,7 +49,7 @@ _OPTIONS = (
     # Two clients of one address must not share a connection, or one's trouble becomes the other's.
     ("grpc.use_local_subchannel_pool", 1),
 )
-_UNKNOWN_MODEL = re.compile(r"unknown model|requested model '.*' is not available")
+_REFERENCE = "get a reference answer"
 # CANCELLED: the server is going away under the call.
 _NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.CANCELLED)
 
@@ -56,9 +57,10 @@ _NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusC
 def connect(endpoint: Endpoint, workload: Workload) -> KServeGrpc:
     """A client for the endpoint; nothing is sent yet."""
     compression = None if workload.compression == "none" else workload.compression
+    accept = None if workload.response_compression == "none" else workload.response_compression
     tls = None if workload.tls is None else load_tls(workload.tls)
     headers = tuple((name.lower(), value) for name, value in workload.headers.items())
-    return KServeGrpc(endpoint.grpc, headers=headers, tls=tls, compression=compression)
+    return KServeGrpc(endpoint.grpc, headers=headers, tls=tls, compression=compression, accept=accept)
 
 
 class KServeGrpc:
@@ -75,11 +77,12 @@ class KServeGrpc:
         headers: Sequence[tuple[str, str]] = (),
         tls: Tls | None = None,
         compression: Literal["gzip", "deflate"] | None = None,
+        accept: Literal["gzip", "deflate"] | None = None,
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
         self._headers = tuple(headers)
-        self._tls, self._compression = tls, compression
+        self._tls, self._compression, self._accept = tls, compression, accept
         self._open()
         self._known: dict[str, ModelMetadata] = {}
 
@@ -98,6 +101,7 @@ class KServeGrpc:
             headers=self._headers,
             tls=self._tls,
             encoding=self._compression,
+            accept=self._accept,
         )
 
     def stream_route(self, model: str, endpoint: Endpoint) -> Route:
@@ -223,12 +227,42 @@ class KServeGrpc:
         # Fields of protobuf messages may be appended.
         return self.encode(model, inputs) + bytes(marker.SerializeToString())
 
-    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
-        """The answer to an encoded request, as it came."""
+    def encode_answer(self, model: str, outputs: Tensors) -> bytes:
+        """One ModelInferResponse."""
+        return encoded_answer(self._metadata_of(model).outputs, outputs)
+
+    def replies(
+        self, model: str, message: bytes, *, stream: bool = False, timeout_s: float = 60.0
+    ) -> tuple[bytes, ...]:
+        """The answers to an encoded request, as they came."""
+        plain = decompressed(message, self._compression)
         try:
-            return bytes(self._channel.unary_unary(self.grpc_method)(message, timeout=timeout_s))
+            if stream:
+                return self._streamed(plain, timeout_s)
+            call = self._channel.unary_unary(self.grpc_method)
+            return (bytes(call(plain, timeout=timeout_s, metadata=self._headers)),)
         except grpc.RpcError as error:
-            raise self._refusal(error, "get a reference answer", timeout_s, "") from error
+            raise self._refusal(error, _REFERENCE, timeout_s, model) from error
+
+    def _streamed(self, message: bytes, timeout_s: float) -> tuple[bytes, ...]:
+        call: Any = self._channel.stream_stream(self.grpc_stream_method)
+        answers: Any = call(iter([message]), timeout=timeout_s, metadata=self._headers)
+        found = list[bytes]()
+        for raw in answers:
+            part: Any = pb.ModelStreamInferResponse.FromString(raw)
+            if part.error_message:
+                raise ServiceError(
+                    f"could not {_REFERENCE} at {self._address}: {part.error_message}", hint="see the server's log"
+                )
+            response = part.infer_response
+            if response.outputs:
+                found.append(bytes(response.SerializeToString(deterministic=True)))
+            # A model that is not decoupled says nothing of it.
+            marker = response.parameters.get("triton_final_response")
+            if marker is None or marker.bool_param:
+                break
+        answers.cancel()
+        return tuple(found)
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, npt.NDArray[np.generic]]:
         """One real inference."""
@@ -266,14 +300,9 @@ class KServeGrpc:
         return self._known[model]
 
     def _request(self, model: str, inputs: Tensors) -> Any:
-        datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
+        datatypes = datatypes_of(self._metadata_of(model), inputs)
         request = pb.ModelInferRequest(model_name=model)
         for name, array in inputs.items():
-            if name not in datatypes:
-                raise ServiceError(
-                    f"model {model!r} has no input {name!r}; it has {', '.join(datatypes)}",
-                    hint=did_you_mean(name, list(datatypes)),
-                )
             request.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
             try:
                 request.raw_input_contents.append(to_wire(array, datatypes[name]))
@@ -292,8 +321,8 @@ class KServeGrpc:
         """What went wrong, in words: which call, where, why, and what to do."""
         code, details = error.code(), (error.details() or "").strip()
         where = f"could not {doing} at {self._address}"
-        if _UNKNOWN_MODEL.search(details):
-            return ServiceError(f"{where}: {details}", hint=self._nearest_model(model))
+        if is_unknown_model(details):
+            return ServiceError(f"{where}: {details}", hint=nearest_model(model, self.models))
         match code:
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return ServiceError(
@@ -308,13 +337,6 @@ class KServeGrpc:
                     f"{where}: {details or 'not implemented'}", hint="this server does not speak Triton's KServe v2"
                 )
         return ServiceError(f"{where}: {code.name}: {details}", hint="the server refused it; its log says more")
-
-    def _nearest_model(self, model: str) -> str:
-        try:
-            names = self.models()
-        except ServiceError:
-            return "check workload.model against the server's repository"
-        return did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
 
 
 def _refer(tensor: Any, place: SharedTensor) -> None:

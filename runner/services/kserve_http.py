@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
+from runner.services.answers import answer, encoded_answer
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
 from runner.services.compression import compressed
-from runner.services.names import did_you_mean, version_order
+from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
 from runner.services.pipeline import EnsembleStep, composing_models
 from runner.services.statistics import facts_in, statistics_in
 from runner.services.tensors import WIRE, from_wire, to_wire
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from runner.scenario.schema import Workload
 
 Array = npt.NDArray[np.generic]
+Output = tuple[str, str, Sequence[int], bytes]
+"""Name, datatype, shape, and bytes as in the binary form."""
 _HEAD_LENGTH = "Inference-Header-Content-Length"
 _NO_JSON = ("FP16", "BF16")
 """Triton does not take these as JSON."""
@@ -39,6 +42,14 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
         headers=tuple(workload.headers.items()),
         tls=None if workload.tls is None else load_tls(workload.tls),
         compression=None if workload.compression == "none" else workload.compression,
+        accept=None if workload.response_compression == "none" else workload.response_compression,
+    )
+
+
+def _invalid(model: str, error: Exception) -> ServiceError:
+    return ServiceError(
+        f"the answer of model {model!r} is not valid: {error}",
+        hint="the server's python backend may run with numpy 2, which its build reads wrongly",
     )
 
 
@@ -58,17 +69,26 @@ class KServeHttp:
         headers: Sequence[tuple[str, str]] = (),
         tls: Tls | None = None,
         compression: Literal["gzip", "deflate"] | None = None,
+        accept: Literal["gzip", "deflate"] | None = None,
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
         self._tensors = tensors
         self._headers = tuple(headers)
         self._tls, self._compression = tls, compression
+        # Only of the load: this client reads what it asks for itself in clear.
+        self._accept = (("Accept-Encoding", accept),) if accept else ()
         self._known: dict[str, ModelMetadata] = {}
 
     def route(self, model: str, endpoint: Endpoint) -> Route:
         """Where the messages of `encode` go."""
-        return Route(kind="http", address=endpoint.http, path=_infer(model), headers=self._headers, tls=self._tls)
+        return Route(
+            kind="http",
+            address=endpoint.http,
+            path=_infer(model),
+            headers=(*self._headers, *self._accept),
+            tls=self._tls,
+        )
 
     def stream_route(self, model: str, endpoint: Endpoint) -> Route:
         """There are no streams over HTTP."""
@@ -128,24 +148,38 @@ class KServeHttp:
         """There are no streams over HTTP."""
         raise _no_streams()
 
-    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
-        """Answers over HTTP are not compared."""
-        raise ServiceError("answers over HTTP cannot be recorded", hint="write `workload.protocol: grpc`")
+    def encode_answer(self, model: str, outputs: Tensors) -> bytes:
+        """One ModelInferResponse, as over gRPC."""
+        return encoded_answer(self._metadata_of(model).outputs, outputs)
+
+    def replies(
+        self, model: str, message: bytes, *, stream: bool = False, timeout_s: float = 60.0
+    ) -> tuple[bytes, ...]:
+        """The answer to an encoded request, as a ModelInferResponse."""
+        head, _, body = message.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        return (answer(self._answered(model, "get a reference answer", timeout_s, body, headers)),)
 
     def infer(self, model: str, inputs: Tensors, timeout_s: float = 10.0) -> dict[str, Array]:
         """One real inference."""
         headers, body = self._request(model, inputs)
         doing = f"call model {model!r}"
+        outputs = self._answered(model, doing, timeout_s, body, headers)
+        try:
+            return {name: from_wire(raw, datatype, shape) for name, datatype, shape, raw in outputs}
+        except ValueError as error:
+            raise _invalid(model, error) from error
+
+    def _answered(
+        self, model: str, doing: str, timeout_s: float, body: bytes, headers: Mapping[str, str]
+    ) -> list[Output]:
         status, answered, content = self._reach("POST", _infer(model), doing, timeout_s, body, headers)
         if status != 200:
             raise self._refusal(status, content, doing, model)
         try:
-            return dict(_outputs(answered.get(_HEAD_LENGTH), content))
+            return list(_outputs(answered.get(_HEAD_LENGTH), content))
         except (ValueError, KeyError, TypeError) as error:
-            raise ServiceError(
-                f"the answer of model {model!r} is not valid: {error}",
-                hint="the server's python backend may run with numpy 2, which its build reads wrongly",
-            ) from error
+            raise _invalid(model, error) from error
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -172,7 +206,7 @@ class KServeHttp:
 
     def _request(self, model: str, inputs: Tensors) -> tuple[dict[str, str], bytes]:
         """Headers and body of one inference."""
-        datatypes = self._datatypes(model, inputs)
+        datatypes = datatypes_of(self._metadata_of(model), inputs)
         heads, raw = list[dict[str, Any]](), list[bytes]()
         for name, array in inputs.items():
             head: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatypes[name]}
@@ -198,17 +232,10 @@ class KServeHttp:
             headers["Content-Encoding"] = self._compression
         return headers, compressed(b"".join([json_part, *raw]), self._compression)
 
-    def _datatypes(self, model: str, inputs: Tensors) -> dict[str, str]:
+    def _metadata_of(self, model: str) -> ModelMetadata:
         if model not in self._known:
             self._known[model] = self.metadata(model)
-        datatypes = {tensor.name: tensor.datatype for tensor in self._known[model].inputs}
-        for name in inputs:
-            if name not in datatypes:
-                raise ServiceError(
-                    f"model {model!r} has no input {name!r}; it has {', '.join(datatypes)}",
-                    hint=did_you_mean(name, list(datatypes)),
-                )
-        return datatypes
+        return self._known[model]
 
     def _json(self, method: str, path: str, doing: str, model: str = "", body: bytes | None = None) -> Any:
         status, _, content = self._reach(method, path, doing, self._timeout_s, body)
@@ -271,16 +298,9 @@ class KServeHttp:
         except (ValueError, KeyError, TypeError):
             said = content[:300].decode(errors="replace").strip()
         where = f"could not {doing} at {self._address}: HTTP {status}: {said}"
-        if "unknown model" in said or "is not available" in said or "is not found" in said:
-            return ServiceError(where, hint=self._nearest_model(model))
+        if is_unknown_model(said):
+            return ServiceError(where, hint=nearest_model(model, self.models))
         return ServiceError(where, hint="the server refused it; its log says more")
-
-    def _nearest_model(self, model: str) -> str:
-        try:
-            names = self.models()
-        except ServiceError:
-            return "check workload.model against the server's repository"
-        return did_you_mean(model, names) + f" (the server has: {', '.join(names) or 'no models'})"
 
 
 class _NamedHttps(http.client.HTTPSConnection):
@@ -329,16 +349,16 @@ def _as_json(array: Array, datatype: str) -> list[Any]:
     return list(array.flatten().tolist())
 
 
-def _outputs(head_length: str | None, content: bytes) -> Iterator[tuple[str, Array]]:
+def _outputs(head_length: str | None, content: bytes) -> Iterator[Output]:
     split = len(content) if head_length is None else int(head_length)
     position = split
     for tensor in json.loads(content[:split])["outputs"]:
         name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
         if "data" in tensor:
-            yield name, _from_json(tensor["data"], datatype, shape)
+            yield name, datatype, shape, to_wire(_from_json(tensor["data"], datatype, shape), datatype)
             continue
         size = int(tensor["parameters"]["binary_data_size"])
-        yield name, from_wire(content[position : position + size], datatype, shape)
+        yield name, datatype, shape, content[position : position + size]
         position += size
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from runner.errors import ServiceError
+from runner.services.base import ModelMetadata
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -15,3 +19,36 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 def version_order(version: str) -> tuple[bool, int, str]:
     """Sort key: numbers as numbers, after words."""
     return (version.isdigit(), int(version) if version.isdigit() else 0, version)
+
+
+_UNKNOWN_MODEL = re.compile(r"unknown model|requested model '.*' is not (available|found)")
+
+
+def is_unknown_model(said: str) -> bool:
+    """Whether a server's refusal means that it has no such model."""
+    return _UNKNOWN_MODEL.search(said) is not None
+
+
+def nearest_model(model: str, models: Callable[[], Sequence[str]]) -> str:
+    """What to do about a model that a server does not have; asks it for those that it has."""
+    try:
+        names = models()
+    except ServiceError:
+        return "check workload.model against the server's repository"
+    return did_you_mean(model, list(names)) + f" (the server has: {', '.join(names) or 'no models'})"
+
+
+def datatypes_of(metadata: ModelMetadata, inputs: Iterable[str]) -> dict[str, str]:
+    """Datatype of each input that the model has.
+
+    Raises:
+        ServiceError: one of `inputs` is not among them.
+    """
+    datatypes = {tensor.name: tensor.datatype for tensor in metadata.inputs}
+    for name in inputs:
+        if name not in datatypes:
+            raise ServiceError(
+                f"model {metadata.name!r} has no input {name!r}; it has {', '.join(datatypes)}",
+                hint=did_you_mean(name, list(datatypes)),
+            )
+    return datatypes

@@ -105,10 +105,12 @@ class Plan:
         return sum(case.skipped is None for case in self.cases)
 
     @property
-    def longest_s(self) -> float:
-        """Every measurement at its time cap; setup and starts of the server not counted."""
-        from runner.measure.settings import longest_trial_s
+    def longest_s(self) -> float | None:
+        """Every measurement at its time cap; setup and starts of the server not counted. None: a soak has no cap."""
+        from runner.measure.settings import is_endless, longest_trial_s
 
+        if any(is_endless(each.case.scenario.measure) for each in self.measurements):
+            return None
         load_s = sum(longest_trial_s(each.case.scenario.measure) for each in self.measurements)
         return load_s + self.cooldown_s * max(len(self.measurements) - 1, 0)
 

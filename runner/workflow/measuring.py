@@ -64,6 +64,7 @@ def measure_until_gone(run: Sequence[Planned], serving: Serving, session: Sessio
         trial = measure_point(planned, serving, session)
         session.writer.append(trial)
         session.observer.on_trial(trial)
+        session.stopped_after(planned)
         if _died(serving.server, session):
             return list(run[number + 1 :])
         before = planned
@@ -121,6 +122,9 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             records=records_path(planned, settings.repeats, session),
             raw=raw_path(planned, session),
             telemetry=session.recorder(case, serving, point_name(planned, settings.repeats)),
+            references=payloads.references,
+            stop=session.stop,
+            peers=serving.peers_for(case.scenario.workload),
         )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import ServiceError
 
 if TYPE_CHECKING:
+    from runner.load.items import Items
     from runner.load.payloads import Payloads
+    from runner.load.shared_memory import SharedPayloads
+    from runner.measure.peers import Peer
     from runner.runtimes.base import RunningServer, ServerSpec
     from runner.scenario.case import Case
-    from runner.scenario.schema import Scenario, Workload
+    from runner.scenario.schema import PeerEndpoint, Scenario, Workload
     from runner.services.base import Endpoint, ModelMetadata, Service
     from runner.services.pipeline import Pipeline
     from runner.services.tls import Tls
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_PAYLOAD_BYTES = 256 << 20
 """Encoded requests of several points that are kept at a time."""
-_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression"}
+_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression", "response_compression"}
 """Fields of the workload that a client of the service depends on."""
 
 
@@ -45,6 +48,20 @@ class Serving:
         if key not in self._services:
             self._services[key] = self.connect(self.server.endpoint, workload)
         return self._services[key]
+
+    def peers_for(self, workload: Workload) -> tuple[Peer, ...]:
+        """Clients of the further endpoints that share this workload's load."""
+        return tuple(self._peer(workload, endpoint) for endpoint in workload.endpoints)
+
+    def _peer(self, workload: Workload, peer: PeerEndpoint) -> Peer:
+        from runner.measure.peers import Peer
+        from runner.services.base import Endpoint
+
+        address = (peer.grpc if workload.protocol == "grpc" else peer.http) or ""
+        key = f"{address} {workload.model_dump_json(include=_CLIENT)}"
+        if key not in self._services:
+            self._services[key] = self.connect(Endpoint(http=peer.http or "", grpc=peer.grpc or ""), workload)
+        return Peer(self._services[key], address, peer.weight)
 
     @contextmanager
     def payloads(self, case: Case, run_id: str) -> Iterator[Payloads]:
@@ -69,14 +86,22 @@ class Serving:
             device=workload.shared_memory_device,
             output_bytes=workload.output_bytes,
         ) as shared:
-            yield shared.payloads
+            yield self._with_expected_outputs(shared, workload, items)
+
+    def _with_expected_outputs(self, shared: SharedPayloads, workload: Workload, items: Sequence[Items]) -> Payloads:
+        from runner.load.expected import references_for
+
+        pool, service = shared.payloads, self.service_for(workload)
+        count = len(pool.messages) // max(len(shared.outputs), 1)
+        answers = references_for(service, self.metadata, workload, self._artifacts(), items, count).answers
+        return replace(pool, references=replace(pool.references, answers=answers))
 
     def _encoded(self, workload: Workload) -> Payloads:
         """Made once for all points that send the same."""
         from runner.load.mix import workload_payloads
         from runner.load.payloads import StreamEncoder
 
-        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", *_CLIENT}
+        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", "validate_", *_CLIENT}
         key = workload.model_dump_json(include=parts)
         if key not in self._pools:
             service = self.service_for(workload)

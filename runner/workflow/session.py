@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from runner.errors import RunnerError, ServiceError
+from runner.runtimes.interrupts import Stop
 
 if TYPE_CHECKING:
     from runner.measure.telemetry.sampler import Recorder
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from runner.scenario.schema import Scenario
     from runner.setup.base import Prepared
     from runner.workflow.contract import Observer, Rooms, RunOptions
+    from runner.workflow.order import Planned
     from runner.workflow.serving import Serving
 
 
@@ -98,6 +100,10 @@ class Session:
     """Points in a row in which the server died."""
     prepared: dict[str, Prepared] = field(default_factory=dict)
     """Server key -> setup that was made for it: servers may be started in any order, and again."""
+    stop: Stop = field(default_factory=Stop)
+    """Whether the user wants the run to end."""
+    last: Planned | None = None
+    """What the run measures last."""
     _warm: bool = False
     ceilings: dict[int, float] = field(default_factory=dict)
     """Requests in flight -> what the engine alone could send; the two sides of a comparison share them."""
@@ -108,6 +114,12 @@ class Session:
         self.observer.on_server(f"died: {error.message}")
         if self.deaths >= MAX_SERVER_DEATHS:
             raise error
+
+    def stopped_after(self, planned: Planned) -> None:
+        """End the run here if the user wanted that; a soak that was ended so, with nothing behind it, is finished."""
+        soaked = planned.case.scenario.measure.soak and planned is self.last
+        if self.stop.asked() and not soaked:
+            self.stop.pass_on()
 
     def cool_down(self) -> None:
         """Give the rig the same rest before every measurement but the first."""

@@ -45,7 +45,8 @@ def run_scenario(
         whole, pending = planned_measurements(loaded, cases), planned_measurements(loaded, cases, before)
         done = sum(not each.anchor for each in whole) - sum(not each.anchor for each in pending)
         observer.on_run(directory.path, done + len(pending), done)
-        session = Session(loaded, options, observer, rooms or default_rooms(loaded), writer)
+        last = pending[-1] if pending else None
+        session = Session(loaded, options, observer, rooms or default_rooms(loaded), writer, last=last)
         with reports_whatever_happens(directory, loaded.scenario), closing(session):
             measure_all(pending, session)
         outcome = Outcome(directory.path, directory.load())
@@ -113,12 +114,12 @@ def reset_scenario(
 
 def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
     """The points, with the settings that only measuring would find wrong refused before anything is started."""
-    from runner.measure.loads import schedule_of
+    from runner.measure.loads import schedule_of, settings_for
     from runner.measure.settings import resolve
 
     cases = expand(loaded)
     for case in cases:
-        resolve(case.scenario.measure)
+        settings_for(resolve(case.scenario.measure), case.scenario.load)
         schedule_of(case.scenario.load)
     anchor_case(cases, loaded.scenario.matrix.anchor)
     return cases

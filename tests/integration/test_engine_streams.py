@@ -17,6 +17,7 @@ from runner.load.plan import Argmax, ClosedLoop, Constant, Exact, GrpcUnary, Loa
 from runner.results.histogram import Histogram
 from runner.results.request_records import latency_ns, read_records, status_name
 from runner.runtimes.base import RunningServer
+from runner.services.answers import framed
 from runner.services.kserve import KServeGrpc
 from tests.contracts.engine import assert_books_balance
 
@@ -147,7 +148,7 @@ def identity(values: list[float]) -> bytes:
 
 def test_answers_are_compared_with_recorded_ones(triton: RunningServer, kserve: KServeGrpc) -> None:
     payloads = [identity([1, 2, 3]), identity([4, 5, 6])]
-    expected = tuple(kserve.reply(message) for message in payloads)
+    expected = tuple(framed(kserve.replies("identity", message)) for message in payloads)
     result = load(triton, payloads, max_requests=100, validate=Validate(expected=expected))
     assert (result.ok, result.failed) == (100, {})
     swapped = Validate(expected=expected[::-1], compare=Exact())

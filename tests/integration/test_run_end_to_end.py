@@ -54,6 +54,8 @@ class Cli:
         return found
 
     def journal(self) -> list[dict[str, Any]]:
+        if not list((self.folder / "runs").iterdir()):
+            return []
         path = self.directory() / "journal.jsonl"
         # The directory is there a moment before its journal.
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
@@ -158,11 +160,51 @@ def test_interrupted_run_cleans_up_keeps_points_and_resumes(cli: Cli, signum: in
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert "scenario run --resume" in err
-    finished = len(cli.trials())
+    # A load that ran is ended in good order and kept, but it is no finished point.
+    finished = [trial["case_id"] for trial in cli.trials() if trial["state"] == "ok"]
+    cut = [trial for trial in cli.trials() if trial["state"] == "interrupted"]
+    assert len(finished) + len(cut) == len(cli.trials())
+    assert all("aborted" in {flag["code"] for flag in trial["flags"]} for trial in cut if trial["summary"])
     points = rows(cli.directory() / "points.csv")
-    assert [row["state"] for row in points].count("ok") == finished
+    assert [row["state"] for row in points].count("ok") == len(finished)
     assert cli.run("run", str(cli.file), "--resume").returncode == 0
-    assert len(cli.trials()) == 4
+    measured = [trial["case_id"] for trial in cli.trials() if trial["state"] == "ok"]
+    assert measured[: len(finished)] == finished
+    assert len(measured) == len(set(measured)) == 4
+
+
+SOAK = ("--set", "measure={soak: true, warmup: {min_time: 300ms}}", "--set", "matrix.axes={load.concurrency: [2]}")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_soak_that_the_user_ends_is_a_finished_run(cli: Cli, signum: int) -> None:
+    process = cli.start("run", str(cli.file), "--progress", "plain", *SOAK)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "measuring" in line:
+            break
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    (trial,) = cli.trials()
+    assert (trial["state"], trial["summary"]["stop_reason"]) == ("ok", "stopped by the user")
+    assert trial["counts"]["sent"] == trial["counts"]["ok"] > 50
+    assert trial["server"][0]["success_count"] == trial["counts"]["ok"]
+    assert json.loads((cli.directory() / "manifest.json").read_text())["outcome"] == "complete"
+    assert cli.run("run", str(cli.file), "--resume", *SOAK).returncode == 2, "nothing is left to resume"
+
+
+def test_a_soak_of_several_points_stops_where_the_user_stops_it(cli: Cli) -> None:
+    soak = ("--set", "measure.soak=true", "--set", "measure.window.max=1s")
+    process = cli.start("run", str(cli.file), *soak, "--set", "matrix.axes={load.concurrency: [1, 2, 4, 8]}")
+    wait_for(lambda: (cli.folder / "runs").is_dir() and len(cli.trials()) >= 1, "a point that its time has ended")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    trials = cli.trials()
+    assert 1 <= len(trials) < 4
+    assert {trial["state"] for trial in trials} == {"ok"}
+    assert trials[0]["summary"]["stop_reason"] == "time cap"
 
 
 def test_resume_with_nothing_to_resume(cli: Cli) -> None:

@@ -181,9 +181,15 @@ def test_grpc_under_tls(encrypted: Callable[..., RunningServer], certificates: C
         NativeEngine().run(plan, [message])
 
 
+DER = {"ca": "ca", "cert": "client", "key": "client-pkcs8"}
+
+
 def test_grpc_under_mutual_tls(encrypted: Callable[..., RunningServer], certificates: Certificates) -> None:
     whole = {"ca": certificates.ca_crt, "cert": certificates.client_crt, "key": certificates.client_key}
     server = encrypted(whole, mutual=True)
+    der = {part: str(certificates.folder / f"{file}.der") for part, file in DER.items()}
+    with closing(client(server, tls=der)) as service:
+        assert load(server, service, {"INPUT0": NUMBERS}).ok == 400
     with closing(client(server, tls=whole)) as service:
         assert load(server, service, {"INPUT0": np.ones((1, 200_000), np.float32)}).ok == 400
         message = service.encode("identity", {"INPUT0": NUMBERS})

@@ -15,13 +15,13 @@ EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", GUIDE.read_text(encoding="utf-8"),
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_a_scenario(example: str, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    for name in ("prompts.txt", "masks.npy", "requests.json"):
+    for name in ("prompts.txt", "masks.npy", "requests.json", "images.npy", "scores.npy"):
         (tmp_path / name).touch()
     path = tmp_path / "example.yaml"
     path.write_text(f"scenario: 1\nname: example\n{example}")

@@ -1,10 +1,12 @@
 //! Reading a gRPC response: message boundaries and the status, nothing else.
 
+use crate::check::MAX_ANSWER;
 use crate::error::{Code, Failure};
 use crate::http2::hpack::Fields;
 use crate::http2::{Violation, frame};
+use crate::inflate::inflate;
 
-const PREFIX_LEN: usize = 5;
+pub const PREFIX_LEN: usize = 5;
 
 /// Finds message boundaries in however the bytes arrive.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -50,8 +52,7 @@ impl Messages {
     }
 }
 
-/// A message that is put together to be read, larger ones are not: none that a model answers with is.
-const MAX_COLLECTED: usize = 1 << 30;
+const UNREADABLE: Violation = Violation::protocol("a compressed gRPC message that is neither gzip nor deflate");
 
 /// Puts whole messages together, where their content matters.
 #[derive(Debug, Default)]
@@ -70,14 +71,14 @@ impl Collector {
         let mut rest = &self.buffer[..];
         while let Some((prefix, body)) = rest.split_first_chunk::<PREFIX_LEN>() {
             let len = frame::u32_at(&prefix[1..]) as usize;
-            if len > MAX_COLLECTED {
+            if len > MAX_ANSWER {
                 return Err(Violation::protocol("a gRPC message of more than 1 GiB"));
             }
-            if prefix[0] != 0 {
-                return Err(Violation::protocol("a compressed gRPC message, which cannot be read here"));
-            }
             let Some((message, after)) = body.split_at_checked(len) else { break };
-            on_message(message)?;
+            match prefix[0] {
+                0 => on_message(message)?,
+                _ => on_message(&inflate(message, MAX_ANSWER).ok_or(UNREADABLE)?)?,
+            }
             rest = after;
         }
         let used = self.buffer.len() - rest.len();
@@ -93,6 +94,8 @@ pub struct Response {
     pub messages: Messages,
     /// Only where messages are read.
     pub collector: Option<Box<Collector>>,
+    /// Responses of a stream's request compared so far, where they are.
+    pub compared: Option<u32>,
     /// What was wrong with a message that was looked at.
     pub wrong: Option<Box<Failure>>,
     /// Flow-control bytes of this stream not yet given back to the peer.

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection and the request that is on it.
 
 use super::response::Response;
+use crate::check::{Checker, Sample};
 use crate::error::{Code, Failure};
 use crate::http2::outbox::Outbox;
 use crate::payload::Pool;
@@ -63,6 +64,19 @@ impl Link {
         self.exchange = Some(exchange);
         self.outbox.put(head);
         self.outbox.put_payload(pool, payload, 0, pool.get(payload).len());
+    }
+
+    /// Keep the answer of the request that was just opened.
+    pub fn sample(&mut self, payload: u32) {
+        self.response.sample = Some(Box::new(Sample { payload, ..Sample::default() }));
+    }
+
+    /// The outcome of a request, once its answer was compared where it is one of those.
+    pub fn checked(&mut self, outcome: Result<(), Failure>, checker: &Checker) -> Result<(), Failure> {
+        match self.response.sample.take() {
+            Some(sample) => outcome.and_then(|()| checker.check_body(&sample)),
+            None => outcome,
+        }
     }
 
     /// Write what the kernel takes; returns how much of it, and the token of a request whose first byte left later than

@@ -1,5 +1,6 @@
 //! Reading an HTTP/1.1 response: its status, where its body ends, and whether the connection may be used again.
 
+use crate::check::Sample;
 use crate::error::{Code, Failure};
 
 /// Status line, headers and trailers of one response, interim responses included.
@@ -53,6 +54,8 @@ pub struct Response {
     kept: Vec<u8>,
     /// Answers to HEAD announce a body that never comes.
     bodiless: bool,
+    /// Where the whole body goes, if somebody wants to look at it.
+    pub sample: Option<Box<Sample>>,
 }
 
 impl Response {
@@ -66,6 +69,7 @@ impl Response {
             framing: Framing::default(),
             kept: Vec::new(),
             bodiless,
+            sample: None,
         }
     }
 
@@ -76,6 +80,7 @@ impl Response {
         self.head_bytes = 0;
         self.framing = Framing::default();
         self.kept.clear();
+        self.sample = None;
     }
 
     pub fn is_done(&self) -> bool {
@@ -164,7 +169,12 @@ impl Response {
         match self.part {
             Part::StatusLine => self.status_line(line),
             Part::Headers if line.is_empty() => self.head_ends(),
-            Part::Headers => self.framing.header(line),
+            Part::Headers => {
+                if let Some(sample) = &mut self.sample {
+                    sample.header(line);
+                }
+                self.framing.header(line)
+            }
             Part::ChunkSize => {
                 // Sizes and their line ends are framing, not head: a long body has any number of them.
                 self.head_bytes = self.head_bytes.saturating_sub(line.len() + 2);
@@ -232,6 +242,9 @@ impl Response {
     fn keep(&mut self, body: &[u8]) {
         if self.status >= 300 && self.kept.len() < MAX_KEPT {
             self.kept.extend_from_slice(&body[..body.len().min(MAX_KEPT - self.kept.len())]);
+        }
+        if let Some(sample) = &mut self.sample {
+            sample.keep(body);
         }
     }
 

@@ -7,7 +7,7 @@ use super::Violation;
 use super::frame::{self, Header};
 use super::hpack::{Decoder, Head};
 use super::outbox::Outbox;
-use crate::check::Checker;
+use crate::check::{Checker, Sampler};
 use crate::error::Failure;
 use crate::grpc::response::Response;
 use crate::kserve::Suffix;
@@ -117,6 +117,8 @@ pub struct Connection {
     initial_window: i64,
     max_frame: usize,
     max_streams: usize,
+    /// As `max_streams`, by our own wish.
+    own_max_streams: usize,
     send_window: i64,
     unacknowledged: u32,
     /// Streams with a body that the windows have not let out yet.
@@ -131,8 +133,7 @@ pub struct Connection {
     pub ends: VecDeque<(u32, u64)>,
     /// Open streams without a request.
     idle: Vec<u32>,
-    /// Requests until the next one whose answer is looked at.
-    unsampled: u64,
+    sampler: Sampler,
     /// Acknowledgements queued since the outbox was last empty.
     answers: usize,
 }
@@ -150,6 +151,7 @@ impl Connection {
             initial_window: frame::DEFAULT_WINDOW,
             max_frame: frame::DEFAULT_MAX_FRAME,
             max_streams: usize::MAX,
+            own_max_streams: usize::MAX,
             send_window: frame::DEFAULT_WINDOW,
             unacknowledged: 0,
             blocked: VecDeque::new(),
@@ -160,7 +162,7 @@ impl Connection {
             manner: Manner::default(),
             ends: VecDeque::new(),
             idle: Vec::new(),
-            unsampled: 0,
+            sampler: Sampler::default(),
             answers: 0,
         };
         connection.greet();
@@ -191,6 +193,12 @@ impl Connection {
 
     fn control(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.outbox.put(&frame::control(kind, flags, stream, payload));
+    }
+
+    /// Have no more streams open than this, whatever the peer allows.
+    pub fn limit_streams(&mut self, limit: usize) {
+        self.own_max_streams = limit;
+        self.max_streams = self.max_streams.min(limit);
     }
 
     /// True while one more request may be opened.
@@ -251,8 +259,10 @@ impl Connection {
         let window = self.initial_window;
         let mut stream =
             Stream { token, payload, suffix, idle: false, queued: 0, window, response: Response::default() };
-        if self.manner.streaming || self.is_sampled() {
+        let sampled = self.is_sampled();
+        if self.manner.streaming || sampled {
             stream.response.collector = Some(Box::default());
+            stream.response.compared = sampled.then_some(0);
         }
         if !self.pump(id, &mut stream) {
             self.blocked.push_back(id);
@@ -265,6 +275,7 @@ impl Connection {
     fn reuse(&mut self, id: u32, token: u32, payload: u32, suffix: Suffix) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
         stream = Stream { token, payload, suffix, idle: false, queued: 0, ..stream };
+        stream.response.compared = self.is_sampled().then_some(0);
         if !self.pump(id, &mut stream) {
             self.blocked.push_back(id);
         }
@@ -274,10 +285,7 @@ impl Connection {
     /// Whether the answer of the request being opened is looked at.
     #[inline]
     fn is_sampled(&mut self) -> bool {
-        let Some(checker) = &self.manner.checker else { return false };
-        let is_next = self.unsampled == 0;
-        self.unsampled = if is_next { checker.every - 1 } else { self.unsampled - 1 };
-        is_next
+        self.manner.checker.as_ref().is_some_and(|checker| self.sampler.is_next(checker))
     }
 
     /// Queue as much of the body as both windows allow; true when all of it is queued.

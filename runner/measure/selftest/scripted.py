@@ -110,8 +110,13 @@ class ScriptedServer:
     def encode_stream(self, model: str, inputs: Any) -> bytes:
         raise NotImplementedError("the scripted server has no streams")
 
-    def reply(self, message: bytes, timeout_s: float = 60.0) -> bytes:
+    def encode_answer(self, model: str, outputs: Any) -> bytes:
         return self.right
+
+    def replies(
+        self, model: str, message: bytes, *, stream: bool = False, timeout_s: float = 60.0
+    ) -> tuple[bytes, ...]:
+        return (self.right,)
 
     def infer(self, model: str, inputs: Any, timeout_s: float = 10.0) -> dict[str, Any]:
         return {}

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from runner.load.engine import Slice
+from runner.load.engine import Extra, Slice
 from runner.load.fake import FakeEngine, exponential, failing
-from runner.load.history import History
+from runner.load.history import MOST_SLICES, History
 from runner.load.plan import ClosedLoop, LoadPlan, NullTransport
 from runner.results.histogram import Histogram
 
@@ -60,3 +60,29 @@ def test_latency_and_service_stay_one_object() -> None:
     history = History(most=2)
     history.extend(ALL[:9])
     assert all(s.service is s.latency for s in history.slices)
+
+
+def test_what_streams_and_sequences_add_is_joined_beyond_the_usual_limit() -> None:
+    def extra(n: int) -> Extra:
+        some = {"first_response": Histogram.from_values([n + 1])} if n % 3 else {}
+        return Extra(
+            responses=n,
+            sequences=1,
+            closing=n % 2,
+            queue_ns=n,
+            histograms={**some, "responses_per_request": Histogram.from_values([n % 7])},
+        )
+
+    given = [replace(s, extra=extra(n)) for n, s in enumerate(ALL)]
+    assert len(given) > 2 * MOST_SLICES
+    history = History()
+    history.extend(given)
+    assert len(history.slices) <= MOST_SLICES
+    for name in ("responses", "sequences", "closing", "queue_ns"):
+        assert sum(getattr(s.extra, name) for s in history.slices) == sum(getattr(s.extra, name) for s in given)
+    for name in ("first_response", "responses_per_request"):
+        held, all_ = (
+            Histogram.merged(s.extra.histograms[name] for s in slices_ if name in s.extra.histograms)
+            for slices_ in (history.slices, given)
+        )
+        assert held == all_

@@ -41,6 +41,9 @@ class FakeService:
         self.known, self.refuse, self.gone = list(known), refuse, gone
         self.asked: list[str] = []
 
+    def encode(self, model: str, inputs: Mapping[str, np.ndarray]) -> bytes:
+        return b"plain" + b"".join(array.tobytes() for array in inputs.values())
+
     def tensor_bytes(self, model: str, name: str, array: np.ndarray) -> bytes:
         return array.tobytes()
 

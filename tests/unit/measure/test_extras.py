@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from runner.load.engine import Extra, Slice
 from runner.load.fake import FakeEngine, constant
-from runner.load.plan import Argmax, ClosedLoop, Exact, GrpcUnary, LoadPlan, NullTransport, Tolerance
+from runner.load.plan import (
+    Argmax,
+    ClosedLoop,
+    Digest,
+    Exact,
+    GrpcUnary,
+    LoadPlan,
+    NullTransport,
+    SharedOutputs,
+    Tolerance,
+)
+from runner.load.references import References
 from runner.measure.extras import plan_extras, sequences_of
 from runner.measure.series import Window
 from runner.measure.settings import EXPLORE
@@ -22,7 +35,8 @@ from runner.results.histogram import Histogram
 from runner.results.metrics import EXTRA, METRICS
 from runner.results.records import Summary, Trial
 from runner.scenario.schema import Scenario
-from runner.services.base import Endpoint
+from runner.services.answers import encoded_answer, framed
+from runner.services.base import Endpoint, TensorSpec
 from runner.services.fake import FakeService
 
 MS = 1_000_000
@@ -84,17 +98,40 @@ def test_reference_answers_are_recorded_before_the_load(mode: str, compare: Any,
     asked = scenario(validate={"mode": mode, "every": 3, "rtol": 0.5, "atol": 0.25})
     extras = plan_extras(asked.workload, asked.load, FakeService(), [b"a", b"b"], tmp_path / "r.bin")
     validate = extras["validate"]
-    assert (validate.expected, validate.every, validate.compare) == ((b"a", b"b"), 3, compare)
+    expected = (b"\0\0\0\0\1a", b"\0\0\0\0\1b")
+    assert (validate.expected, validate.every, validate.compare) == (expected, 3, compare)
     plan = LoadPlan(transport=NullTransport(), schedule=ClosedLoop(concurrency=1), **extras)
     assert '"records":true' in plan.to_json()
     assert "expected" not in plan.to_json()
+
+
+def test_of_digests_no_answer_is_kept() -> None:
+    outputs = {"OUT": np.arange(1000, dtype=np.float32)}
+    known = [TensorSpec("OUT", "FP32", (1000,))]
+    answer = encoded_answer(known, outputs)
+    asked = scenario(validate={"mode": "digest"})
+    validate = plan_extras(asked.workload, asked.load, FakeService(), [answer], None)["validate"]
+    (expected,) = validate.expected
+    assert len(expected) < 100
+    assert hashlib.sha256(outputs["OUT"].tobytes()).digest() in expected
+    assert (validate.compare, validate.shared) == (Digest(), None)
+
+
+def test_references_from_files_and_from_shared_memory_take_the_place_of_recorded_ones() -> None:
+    asked = scenario(validate={})
+    given = References(answers=(b"x", b"y"))
+    validate = plan_extras(asked.workload, asked.load, FakeService(), [b"a", b"b"], None, given)["validate"]
+    assert validate.expected == (framed([b"x"]), framed([b"y"]))
+    shared = SharedOutputs(regions=("r0", "r1"), outputs=())
+    given = References(requests=lambda: iter([b"plain"]), shared=shared)
+    validate = plan_extras(asked.workload, asked.load, FakeService(), [b"a", b"b"], None, given)["validate"]
+    assert (validate.expected, validate.shared) == ((framed([b"plain"]),), shared)
 
 
 @pytest.mark.parametrize(
     ("workload", "message"),
     [
         ({"sequences": {}, "batch": 2}, "sequence batchers take one item"),
-        ({"streaming": True, "validate": {}}, "responses of streams are not compared"),
         ({"sequences": {}, "validate": {}}, "stateful models differ"),
         ({"sequences": {"count": 5, "ids": 4}}, "at least the `count` of 5"),
     ],

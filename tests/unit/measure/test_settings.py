@@ -6,8 +6,17 @@ from typing import Any
 import pytest
 
 from runner.errors import UsageError
-from runner.measure.settings import EXPLORE, PROFILES, WindowsRule, longest_trial_s, markdown_table, resolve
-from runner.scenario.schema import Measure
+from runner.measure.loads import settings_for
+from runner.measure.settings import (
+    EXPLORE,
+    FOREVER_S,
+    PROFILES,
+    WindowsRule,
+    longest_trial_s,
+    markdown_table,
+    resolve,
+)
+from runner.scenario.schema import Measure, PeriodicLoad
 
 
 def measure(**values: Any) -> Measure:
@@ -163,3 +172,30 @@ def test_what_three_windows_would_leave_aside_is_refused(more: dict[str, Any], a
     with pytest.raises(UsageError, match=f"^{address}: ") as caught:
         resolve(measure(stability=WINDOWS, **more))
     assert f"remove {address}" in str(caught.value.hint)
+
+
+def test_a_soak_has_no_end_and_no_precision_but_what_the_scenario_gives() -> None:
+    settings = resolve(measure(soak=True, profile="publish"))
+    assert (settings.soak, settings.window_max_s, settings.repeats) == (True, FOREVER_S, 1)
+    assert (settings.throughput, settings.mean, settings.percentile_precision) == (None, None, {})
+    settings = resolve(measure(soak=True, window={"max": "8h"}, precision={"throughput": "1%"}))
+    assert (settings.window_max_s, settings.throughput) == (8 * 3600, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"requests": 5}, "measure.requests is 5"),
+        ({"profile": "reference"}, "measure.requests is 64"),
+        ({"stability": {"kind": "windows"}}, "measure.stability.kind is windows"),
+    ],
+)
+def test_a_soak_has_no_other_rule_beside_it(values: dict[str, Any], where: str) -> None:
+    with pytest.raises(UsageError, match=where):
+        resolve(measure(soak=True, **values))
+
+
+def test_a_load_that_ends_by_itself_is_no_soak() -> None:
+    periodic = PeriodicLoad(kind="periodic", start=1, end=2)
+    with pytest.raises(UsageError, match="a load of kind periodic has"):
+        settings_for(resolve(measure(soak=True)), periodic)

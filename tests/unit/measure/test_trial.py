@@ -18,6 +18,7 @@ from runner.measure.trial import failed_trial, measure_case
 from runner.measure.watch import TrialProgress
 from runner.results.histogram import Histogram
 from runner.results.records import ModelFacts, ModelStatistics, Trial
+from runner.runtimes.interrupts import Stop
 from runner.scenario.case import Case
 from runner.scenario.schema import PeriodicLoad, Scenario
 from runner.services.base import Endpoint, Route, Service
@@ -408,3 +409,96 @@ def test_the_first_wave_of_a_fixed_number_is_told_apart() -> None:
     assert wave.rest_mean_ms is not None
     assert wave.mean_ms > 1.5 * wave.rest_mean_ms
     assert run().summary.first_wave is None  # type: ignore[union-attr]
+
+
+# --- soaks and a user who stops -----------------------------------------------------------------------------------
+
+
+class AskedAt(Stop):
+    """The user asks at the n-th slice."""
+
+    def __init__(self, slices: int) -> None:
+        super().__init__()
+        self.left = slices
+
+    def asked(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_soak_goes_on_until_the_user_stops_it() -> None:
+    server = Server()
+    counting = Counting(server)
+    trial = measure_case(
+        case(soak=True),
+        engine=counting,
+        payloads=[b"x"],
+        endpoint=Endpoint("localhost:1", "localhost:2"),
+        service=cast(Service, server),
+        models=MODELS,
+        stop=AskedAt(1200),
+    )
+    assert counting.plans[0].max_duration_ns is not None
+    assert counting.plans[0].max_duration_ns > 10**17
+    assert trial.summary is not None
+    assert (trial.state, trial.summary.stop_reason, codes(trial)) == ("ok", "stopped by the user", set())
+    # 1,200 slices of 0.1 s, the drain not counted; the warm-up is dropped by the rule as everywhere.
+    assert trial.summary.warmup_s + trial.summary.window_s == pytest.approx(120, abs=1)
+    assert trial.summary.requests_per_s.value == pytest.approx(50, rel=0.01)
+
+
+def test_a_soak_ends_with_the_time_that_it_is_given() -> None:
+    trial = run(point=case(soak=True, window={"max": "100s"}))
+    assert trial.summary is not None
+    assert (trial.state, trial.summary.stop_reason) == ("ok", "time cap")
+    assert trial.summary.window_s == pytest.approx(100, abs=1)
+
+
+def test_a_soak_that_is_stopped_in_its_warm_up_keeps_what_there_is() -> None:
+    trial = run(point=case(soak=True), stop=AskedAt(10))
+    assert trial.summary is not None
+    assert trial.summary.stop_reason == "stopped by the user"
+    assert (trial.summary.warmup_s, trial.summary.steady) == (0, False)
+    assert codes(trial) >= {"unsteady"}
+
+
+def test_any_other_point_that_the_user_stops_is_interrupted_and_keeps_its_numbers() -> None:
+    for point in (case(), case(profile="reference")):
+        trial = run(point=point, stop=AskedAt(50 if point.scenario.measure.profile == "explore" else 20))
+        assert trial.summary is not None
+        assert (trial.state, trial.summary.stop_reason) == ("interrupted", "stopped by the user")
+        assert "aborted" in codes(trial)
+        assert any("the user stopped it" in flag.message for flag in trial.flags)
+
+
+@pytest.mark.parametrize(
+    ("load", "expected"),
+    [
+        ({}, (1, 0, 0, ())),
+        ({"connections": 3}, (3, 0, 0, ())),
+        ({"streams_per_connection": 6}, (0, 6, 0, ())),
+        ({"connections": 2, "streams_per_connection": 6, "workers": 2, "pin_cpus": [4, 5]}, (2, 6, 2, (4, 5))),
+    ],
+)
+def test_the_client_is_as_the_scenario_says(load: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    server = Server()
+    counting = Counting(server)
+    scenario = Scenario.model_validate(
+        {
+            "scenario": 1,
+            "name": "test",
+            "workload": {"model": "pipeline"},
+            "load": {"concurrency": 8, **load},
+        }
+    )
+    measure_case(
+        Case("x", {}, scenario, "key"),
+        engine=counting,
+        payloads=[b"x"],
+        endpoint=Endpoint("localhost:1", "localhost:2"),
+        service=cast(Service, server),
+        models=MODELS,
+    )
+    plan = counting.plans[0]
+    assert isinstance(plan.transport, GrpcUnary)
+    assert (plan.transport.connections, plan.transport.max_streams, plan.workers, plan.pin_cpus) == expected

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runner import _engine
 from runner.errors import LoadError, RunnerError
 from runner.load.record_file import RecordFile
-from runner.results.request_records import HEADER, RECORD, UNKNOWN_NS, latency_ns, read_records, status_name
+from runner.results.request_records import HEADER, RECORD, STATUSES, UNKNOWN_NS, latency_ns, read_records, status_name
 
 ROWS = np.array([(0, 5, 20, 30, 0, 0, 0), (10, 15, UNKNOWN_NS, 40, 1, 14, 0), (20, 20, 30, 50, 0, 0, 1)], RECORD)
 
@@ -61,3 +62,7 @@ def test_a_full_disk_is_said() -> None:
     # The failure may come with any write, or when what is buffered goes out.
     with pytest.raises((LoadError, OSError), match="No space left"), RecordFile("/dev/full") as file:
         file.write([bytes(1 << 20)])
+
+
+def test_the_words_are_those_of_the_engine() -> None:
+    assert _engine.statuses() == STATUSES

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runner.runtimes.interrupts import terminations_as_exit
+from runner.runtimes.interrupts import Stop, terminations_as_exit
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +50,55 @@ def test_another_thread_changes_nothing() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.SIG_DFL]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_asks_and_the_second_does_what_it_always_did(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        stop = Stop()
+        with stop.listening():
+            assert not stop.asked()
+            signal.raise_signal(number)
+            assert stop.asked()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt):
+            stop.pass_on()
+    finally:
+        signal.signal(number, before)
+
+
+def test_nobody_asked_nothing_is_passed_on() -> None:
+    stop = Stop()
+    before = signal.getsignal(signal.SIGINT)
+    with stop.listening():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+    stop.pass_on()
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        with stop.listening():
+            signal.raise_signal(signal.SIGHUP)
+        assert not stop.asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_in_another_thread_nobody_listens() -> None:
+    seen = []
+
+    def run() -> None:
+        with Stop().listening():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [before]

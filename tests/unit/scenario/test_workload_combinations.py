@@ -14,16 +14,20 @@ HEAD = "scenario: 1\nname: x\nworkload: {model: m, input: {I: {generate: zero, s
     [
         ("sequences: {count: 2}, protocol: http", "workload.sequences", "expected protocol `grpc`, got `http`"),
         ("streaming: true, protocol: http", "workload.streaming", "expected protocol `grpc`, got `http`"),
-        ("validate: {expect: recorded}, protocol: http", "workload.validate", "expected protocol `grpc`, got `http`"),
         ("sequences: {count: 2}, compression: gzip", "workload.sequences", "expected compression `none`, got `gzip`"),
         ("streaming: true, compression: deflate", "workload.streaming", "expected compression `none`, got `deflate`"),
-        ("validate: {expect: recorded}, compression: gzip", "workload.validate", "expected compression `none`"),
         ("sequences: {count: 2}, shared_memory: system", "workload.sequences", "shared"),
         ("streaming: true, shared_memory: system", "workload.streaming", "shared"),
-        ("validate: {expect: recorded}, shared_memory: system", "workload.validate", "shared"),
+        ("validate: {expect: recorded}, shared_memory: cuda", "workload.validate", "outputs on a GPU"),
+        ("validate: {expect: data}", "workload.validate", "needs `workload.data`"),
+        ("validate: {expect: files}", "workload.validate.expect", "expected `outputs` beside `files`"),
         ("sequences: {count: 2}, batch: 2", "workload.batch", "expected 1, as sequence batchers"),
-        ("validate: {expect: recorded}, streaming: true", "workload.validate", "responses of streams"),
         ("validate: {expect: recorded}, sequences: {count: 2}", "workload.validate", "stateful models differ"),
+        ("sequences: {}, endpoints: [{grpc: 'h:1'}]", "workload.endpoints", "servers do not share a sequence's state"),
+        ("shared_memory: system, endpoints: [{grpc: 'h:1'}]", "workload.endpoints", "only one server knows"),
+        ("protocol: http, endpoints: [{grpc: 'h:1'}]", "workload.endpoints", "expected `http: host:port`"),
+        ("weight: 2", "workload.weight", "expected `endpoints` beside it"),
+        ("endpoints: [{grpc: 'http://h:1/x'}]", "workload.endpoints.0.grpc", "match"),
         ("sequences: {count: 4, ids: 3}", "workload.sequences.ids", "expected at least the `count` of 4, got 3"),
         ("shared_memory: system, protocol: http", "workload.shared_memory", "expected `none` beside protocol `http`"),
         ("tensors: json", "workload.tensors", "only HTTP carries tensors as JSON"),
@@ -46,7 +50,31 @@ def test_what_excludes_each_other_is_refused(desk, workload, address, words):
         "validate: {expect: recorded, mode: tolerance, rtol: 0.01}",
         "protocol: http, compression: gzip, tensors: json",
         "shared_memory: system",
+        "validate: {mode: digest}, streaming: true",
+        "endpoints: [{grpc: 'h:1', weight: 2}, {grpc: '[::1]:8001', http: 'h:80'}], weight: 3",
+        "response_compression: gzip, streaming: true",
+        "validate: {mode: digest}, protocol: http, compression: gzip",
+        "validate: {every: 1}, shared_memory: system",
     ],
 )
 def test_what_goes_together_is_accepted(desk, workload):
     assert desk.load(HEAD + workload + "}\n").scenario.workload.model == "m"
+
+
+@pytest.mark.parametrize(
+    ("parts", "address", "words"),
+    [
+        (
+            "}\nload: {kind: poisson, rate: 5/s, streams_per_connection: 2}",
+            "streams_per_connection",
+            "`connections` beside",
+        ),
+        ("protocol: http}\nload: {streams_per_connection: 2}", "load", "is for gRPC"),
+    ],
+)
+def test_streams_of_a_connection_must_make_sense(desk, parts, address, words):
+    with pytest.raises(ScenarioError) as caught:
+        desk.load(HEAD + parts + "\n")
+    (mistake,) = caught.value.diagnostics
+    assert mistake.address.endswith(address)
+    assert words in mistake.message

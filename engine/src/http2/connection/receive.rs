@@ -229,7 +229,7 @@ impl Connection {
     fn apply(&mut self, setting: u16, value: u32) -> Result<(), Violation> {
         match setting {
             frame::HEADER_TABLE_SIZE => self.head.set_table_size(value as usize),
-            frame::MAX_CONCURRENT_STREAMS => self.max_streams = value as usize,
+            frame::MAX_CONCURRENT_STREAMS => self.max_streams = self.own_max_streams.min(value as usize),
             frame::INITIAL_WINDOW_SIZE => return self.set_initial_window(i64::from(value)),
             frame::MAX_FRAME_SIZE if (1 << 14..1 << 24).contains(&value) => self.max_frame = value as usize,
             frame::MAX_FRAME_SIZE => return Err(Violation::protocol("a maximal frame size out of range")),

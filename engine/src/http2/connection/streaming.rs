@@ -1,6 +1,7 @@
 //! Messages whose content matters: responses of long-lived streams, and answers that are compared.
 
-use super::{Connection, Event};
+use super::{Connection, Event, Stream};
+use crate::check::Checker;
 use crate::error::{Code, Failure};
 use crate::http2::Violation;
 use crate::kserve::StreamAnswer;
@@ -18,7 +19,7 @@ impl Connection {
                 return self.hear(id, message, events);
             }
             if let Some(checker) = &self.manner.checker {
-                wrong = checker.check(payload, message).err();
+                wrong = checker.check(payload, 0, message).err();
             }
             Ok(())
         })?;
@@ -44,6 +45,9 @@ impl Connection {
         if answer.has_output {
             events.push(Event::Response { token });
         }
+        if let (Some(checker), Some(_)) = (&self.manner.checker, stream.response.compared) {
+            compare(stream, checker, &answer);
+        }
         if let Some(text) = answer.error {
             let failure = Failure::new(Code::UNKNOWN, String::from_utf8_lossy(text).into_owned());
             stream.response.wrong.get_or_insert(Box::new(failure));
@@ -66,5 +70,20 @@ impl Connection {
     /// The stream is no more: it cannot take another request.
     pub(super) fn not_idle(&mut self, id: u32) {
         self.idle.retain(|idle| *idle != id);
+    }
+}
+
+/// One response of a request whose answers are compared; the first difference is kept.
+fn compare(stream: &mut Stream, checker: &Checker, answer: &StreamAnswer) {
+    let (payload, number) = (stream.payload, stream.response.compared.unwrap_or(0));
+    let seen = number + u32::from(answer.has_output);
+    stream.response.compared = Some(seen);
+    let response = answer.response.filter(|_| answer.has_output).unwrap_or_default();
+    let outcome = if answer.has_output { checker.check(payload, number, response) } else { Ok(()) };
+    // Of a request that failed nobody expects as many responses.
+    let is_whole = answer.is_last() && answer.error.is_none() && stream.response.wrong.is_none();
+    let outcome = outcome.and_then(|()| if is_whole { checker.check_count(payload, seen) } else { Ok(()) });
+    if let Err(failure) = outcome {
+        stream.response.wrong.get_or_insert(Box::new(failure));
     }
 }
