@@ -49,11 +49,10 @@ def summarise(
     floor_ns: int | None = None,
     slots: int | None = None,
 ) -> Findings:
-    """Every number of the window; `steady` is the warm-up's verdict, drift is added here; `slots` are the
-    requests in flight of a closed loop.
+    """Every number of the window.
 
-    `floor_ns` is the end of the shortest warm-up: a closed loop that became slower after it drifted, whether or not
-    the faster part was cut away. (An open loop starts with an empty queue and always becomes slower.)
+    `steady` is the warm-up's verdict, drift is added here; `slots` are the requests in flight of a closed loop;
+    `floor_ns` is the end of the shortest warm-up.
 
     Raises:
         ValueError: nothing completed in the window.
@@ -70,9 +69,9 @@ def summarise(
     drift = find_drift(series) if is_open else _drift(series, behind_floor)
     failures = int(series.failed.sum())
     cpu_s = float(series.cpu_ns.sum()) / 1e9
-    # Latency counts from the intended send; in flight is a request from its actual one.
-    stay_ns = histograms["service"].mean_ns if is_open else series.mean_ns
     in_flight_mean = float(series.in_flight_ns.sum()) / 1e9 / series.seconds
+    # Latency counts from the intended send; in flight is a request from its actual one.
+    stay_s = (histograms["service"].mean_ns if is_open else series.mean_ns) / 1e9
     summary = Summary(
         warmup_s=window.start_ns / 1e9,
         window_s=window.seconds,
@@ -84,7 +83,7 @@ def summarise(
         latency_max_ms=float(series.latency_max_ns.max()) / 1e6,
         percentiles=percentiles,
         in_flight_mean=in_flight_mean,
-        littles_law_error=littles_law_error(in_flight_mean, rate.estimate.value, stay_ns / 1e9),
+        littles_law_error=littles_law_error(in_flight_mean, rate.estimate.value, stay_s),
         send_lag_p99_ms=histograms["send_lag"].quantile(0.99) / 1e6 if histograms["send_lag"].count else 0.0,
         client_cpu_us_per_request=1e6 * cpu_s / (series.completions + failures),
         client_cpu_fraction=cpu_s / window.seconds / max(workers, 1),
@@ -111,7 +110,10 @@ def summarise(
 
 
 def _drift(series: Series, whole: Series) -> Drift:
-    """That of the window; else a fall since the shortest warm-up."""
+    """That of the window; else a fall since the shortest warm-up, whether or not the faster part was cut away.
+
+    Of a closed loop: an open one starts with an empty queue and always becomes slower.
+    """
     drift = find_drift(series)
     if drift.found or whole is series:
         return drift

@@ -33,7 +33,7 @@ from runner.measure.loads import (
 from runner.measure.peers import Peer, Readings, check_peers, growth, readings, spread
 from runner.measure.raw import Raw, write_raw
 from runner.measure.settings import MeasureSettings, resolve
-from runner.measure.summary import encoded_histograms, summarise
+from runner.measure.summary import Findings, encoded_histograms, summarise
 from runner.measure.telemetry.collect import observe
 from runner.measure.telemetry.sampler import Recorder
 from runner.measure.transport import transport
@@ -244,24 +244,10 @@ def _judged(
         slots=slots,
     )
     observed = observe(orders.telemetry, window, settings.profile)
-    evidence = Evidence(
-        findings=findings,
-        counts=counts,
-        settings=settings,
-        batch=recorded.batch,
-        steady=watch.warmup.steady,
-        wanted_warmup=watch.warmup.wanted,
-        apart=watch.apart,
-        warmup_per_slot=watch.warmup.requests_per_slot,
-        aborted=watch.aborted,
-        server=recorded.server,
+    evidence = replace(
+        _evidence(recorded, watch, result, case, findings),
         restarted=restarted,
-        cache_declared=any(flag.startswith("cache-config") for flag in case.scenario.server.flags),
         ceiling_per_s=orders.ceiling_per_s,
-        items=_items(result),
-        asked_per_s=asked_per_s(load),
-        is_open=is_open(load),
-        stationary=not ends_by_itself(load),
         extra=observed.flags,
     )
     flags = judge(evidence)
@@ -276,16 +262,30 @@ def _judged(
     )
     if orders.raw is None:
         return trial
-    kept = Raw.of(
-        slices,
-        window,
-        evidence,
-        workers=result.workers,
-        slots=slots,
-        floor_ns=watch.warmup.floor_ns,
-        stop_reason=watch.reason,
+    how = {"workers": result.workers, "slots": slots, "floor_ns": watch.warmup.floor_ns, "stop_reason": watch.reason}
+    return replace(trial, raw=write_raw(orders.raw, trial, Raw.of(slices, window, evidence, **how)))
+
+
+def _evidence(recorded: Trial, watch: Watch, result: LoadResult, case: Case, findings: Findings) -> Evidence:
+    """What the load and its case say."""
+    load = case.scenario.load
+    return Evidence(
+        findings=findings,
+        counts=counts_of(result),
+        settings=watch.settings,
+        batch=recorded.batch,
+        steady=watch.warmup.steady,
+        wanted_warmup=watch.warmup.wanted,
+        apart=watch.apart,
+        warmup_per_slot=watch.warmup.requests_per_slot,
+        aborted=watch.aborted,
+        server=recorded.server,
+        cache_declared=any(flag.startswith("cache-config") for flag in case.scenario.server.flags),
+        items=_items(result),
+        asked_per_s=asked_per_s(load),
+        is_open=is_open(load),
+        stationary=not ends_by_itself(load),
     )
-    return replace(trial, raw=write_raw(orders.raw, trial, kept))
 
 
 def _items(result: LoadResult) -> int | None:

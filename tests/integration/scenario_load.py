@@ -16,6 +16,7 @@ from runner.measure.trial import Target, load_plan
 from runner.runtimes.base import RunningServer
 from runner.scenario.schema import Scenario
 from runner.services import connect
+from runner.services.pipeline import Pipeline
 from runner.workflow.serving import Serving
 
 
@@ -30,9 +31,14 @@ def scenario_load(
     prepared: Any = SimpleNamespace(artifacts=dict[str, Path]())
     with closing(connect(server.endpoint, scenario.workload)) as service:
         metadata = service.metadata(scenario.workload.model)
-        serving = Serving(server, prepared, metadata, connect)
+        pipeline = Pipeline((metadata.name,))
+        serving = Serving(server, prepared, metadata, pipeline, connect)
         target = Target(
-            engine=NativeEngine(), endpoint=server.endpoint, service=service, models=(), server_check=server.check
+            engine=NativeEngine(),
+            endpoint=server.endpoint,
+            service=service,
+            pipeline=pipeline,
+            server_check=server.check,
         )
         with serving.payloads(case, "x") as payloads:
             extras = plan_extras(

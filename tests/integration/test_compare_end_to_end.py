@@ -16,7 +16,10 @@ name: sleepy
 vars: {{delay: {{type: float, default: 20}}}}
 repository: {{models: {{sleepy: {{from: {MODELS}/sleepy, args: {{delay_ms: "${{vars.delay}}"}}}}}}}}
 workload: {{model: sleepy, input: {{INPUT0: {{generate: random, shape: [4]}}}}}}
-measure: {{warmup: {{min_time: 300ms, min_requests_per_slot: 1}}, window: {{min: 1s, max: 2s}}}}
+measure:
+  telemetry: {{sources: []}} # this is about the two sides, not about who else uses the machine
+  warmup: {{min_time: 300ms, min_requests_per_slot: 1}}
+  window: {{min: 1s, max: 2s}}
 matrix: {{axes: {{load.concurrency: [2]}}}}
 """
 
