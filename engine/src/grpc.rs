@@ -4,13 +4,13 @@ mod link;
 pub mod response;
 
 use crate::alarm::Alarm;
-use crate::drive::{Clock, Event, Traffic, Transport};
 use crate::error::{Code, Error, Failure};
 use crate::http2::connection::{Connection, Event as Pulse, Manner};
 use crate::kserve::Suffix;
 use crate::payload::Pool;
 use crate::plan;
 use crate::tls::Tls;
+use crate::transport::{Clock, Event, Traffic, Transport};
 use crate::wire::{self, connect_failure};
 use link::{Heard, Link};
 use mio::{Events, Poll, Token};

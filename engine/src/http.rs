@@ -4,11 +4,11 @@ mod link;
 pub mod response;
 
 use crate::alarm::Alarm;
-use crate::drive::{Clock, Event, Traffic, Transport};
 use crate::error::{Code, Error, Failure};
 use crate::payload::Pool;
 use crate::plan;
 use crate::tls::Tls;
+use crate::transport::{Clock, Event, Traffic, Transport};
 use crate::wire::{self, Wire, connect_failure};
 use link::{Exchange, Heard, Link};
 use mio::{Events, Poll, Token};

@@ -20,6 +20,7 @@ pub mod schedule;
 pub mod sequences;
 pub mod spread;
 pub mod tls;
+pub mod transport;
 pub mod wire;
 
 use error::Code;

@@ -1,7 +1,7 @@
 //! A whole run: start the workers, merge what they hand over, stop them and wait for them, whatever happens.
 
 use crate::check::Checker;
-use crate::drive::{Clock, Ended, Extras, Job, Signals, Transport, drive_with};
+use crate::drive::{Ended, Extras, Job, Signals, drive_with};
 use crate::error::{Code, Error};
 use crate::grpc::Grpc;
 use crate::http::Http;
@@ -13,6 +13,7 @@ use crate::recorder::{Slice, WorkerSlice};
 use crate::schedule::{Schedule, Shared};
 use crate::sequences::Sequences;
 use crate::spread::Spread;
+use crate::transport::{Clock, Transport};
 use crate::{grpc, http};
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use rustix::time::{ClockId, clock_gettime};

@@ -1,8 +1,8 @@
 //! One load on several endpoints: each has a transport of its own, and requests are dealt to them by weight.
 
 use crate::alarm::Alarm;
-use crate::drive::{Clock, Event, Traffic, Transport};
 use crate::error::Error;
+use crate::transport::{Clock, Event, Traffic, Transport};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use std::os::fd::AsRawFd;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use _engine::drive::{Clock, Job, Signals, drive};
+use _engine::drive::{Job, Signals, drive};
 use _engine::error::Error;
 use _engine::grpc::{Grpc, Target};
 use _engine::http2::frame;
@@ -10,6 +10,7 @@ use _engine::payload::{Draw, Pool};
 use _engine::plan::Order;
 use _engine::run::SystemClock;
 use _engine::schedule::Schedule;
+use _engine::transport::Clock;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
