@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Longest sleep of an idle worker: how late it may notice that it has been told to stop.
-const NOTICE_NS: u64 = 20_000_000;
+const NOTICE_NS: u64 = 50_000_000;
 
 /// What the calling thread tells its workers.
 #[derive(Default)]
@@ -346,8 +346,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         match event {
             Event::Sent { token, at } => self.requests[token as usize].sent = at,
             Event::Written { token, at } => self.requests[token as usize].written = at,
-            Event::First { token, at } if !self.extras.streaming => self.requests[token as usize].first = at,
-            Event::First { .. } => {}
+            Event::First { token, at } => self.requests[token as usize].first = at,
             Event::Response { token, at } => self.respond(token, at),
             Event::Done { token, at, outcome } => {
                 self.advance(at);

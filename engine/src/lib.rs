@@ -14,6 +14,7 @@ pub mod null;
 pub mod payload;
 pub mod plan;
 pub mod random;
+pub mod reactor;
 pub mod recorder;
 pub mod run;
 pub mod schedule;

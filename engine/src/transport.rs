@@ -28,7 +28,7 @@ pub enum Event {
         token: u32,
         at: u64,
     },
-    /// Something of the answer has come.
+    /// Something of a unary answer has come, and its end not with it.
     First {
         token: u32,
         at: u64,
