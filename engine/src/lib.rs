@@ -18,6 +18,7 @@ pub mod reactor;
 pub mod recorder;
 pub mod run;
 pub mod schedule;
+pub mod scheduling;
 pub mod sequences;
 pub mod spread;
 pub mod tls;

@@ -321,7 +321,8 @@ impl Plan {
     }
 
     /// Threads to use. One event loop keeps up with several hundred thousand requests a second, so the engine adds
-    /// threads only where the machine has cores to spare beside the server and every thread still has 16 requests.
+    /// threads only where the machine has cores to spare beside the server and every thread still has 16 requests. An
+    /// open loop has two where it can, so that one sends on time what is due while the other waits for a processor.
     pub fn worker_count(&self, cpus: usize) -> usize {
         let slots = match &self.schedule {
             // A step is decided by one worker, which sees every slot.
@@ -332,9 +333,14 @@ impl Plan {
         match self.workers {
             // Slots are counted from 0 in each thread.
             _ if self.order == Order::PerSlot => 1,
-            0 => (cpus / 8).min(slots / 16).clamp(1, 4),
+            0 => (cpus / 8).min(slots / 16).clamp(self.fewest_workers(cpus, slots), 4),
             asked => asked.min(slots),
         }
+    }
+
+    fn fewest_workers(&self, cpus: usize, slots: usize) -> usize {
+        let is_timed = matches!(self.schedule, Schedule::Open(_)) && self.sequences.is_none();
+        if is_timed { slots.min(cpus).clamp(1, 2) } else { 1 }
     }
 }
 

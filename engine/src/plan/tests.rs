@@ -23,6 +23,18 @@ fn accepts_a_sound_plan() {
 }
 
 #[test]
+fn open_loops_have_two_workers_where_two_can_send() {
+    let count = |max_in_flight: usize, cpus: usize| {
+        let mut plan = valid();
+        let arrivals = json!({"kind": "constant", "rate": 10.0});
+        plan["schedule"] = json!({"kind": "open", "arrivals": arrivals, "max_in_flight": max_in_flight});
+        Plan::from_json(&plan.to_string()).unwrap().worker_count(cpus)
+    };
+    assert_eq!((count(512, 1), count(512, 2), count(512, 16), count(512, 64)), (1, 2, 2, 4));
+    assert_eq!((count(1, 64), count(2, 64)), (1, 2));
+}
+
+#[test]
 fn names_the_field_and_the_expectation() {
     for (pointer, value, expected) in [
         ("/schedule/concurrency", json!(0), "schedule.concurrency: expected a number from 1 to 1000000, got 0"),
