@@ -114,10 +114,14 @@ def play(commands: dict[str, list[str]], number: int, run: Callable[[list[str]],
     return {name: found[name] for name in names}
 
 
+def size_name(size: int) -> str:
+    """Bytes as a table has them."""
+    return f"{size / 1000:.0f} kB" if size >= 1000 else f"{size} B"
+
+
 def rows(case: Case, rounds: list[Round]) -> list[str]:
     """Rows of the Markdown table for one case."""
-    size = f"{case.size / 1000:.0f} kB" if case.size >= 1000 else f"{case.size} B"
-    return [f"| {size} | {case.concurrency} | {tool} | {_cells(tool, rounds)} |" for tool in rounds[0]]
+    return [f"| {size_name(case.size)} | {case.concurrency} | {tool} | {_cells(tool, rounds)} |" for tool in rounds[0]]
 
 
 def _cells(tool: str, rounds: list[Round]) -> str:
@@ -134,9 +138,10 @@ def _with_range(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
-def _case(text: str) -> tuple[int, int]:
-    size, _, concurrency = text.partition(":")
-    return int(size), int(concurrency)
+def pair(text: str) -> tuple[int, int]:
+    """Two numbers around a colon."""
+    first, _, second = text.partition(":")
+    return int(first), int(second)
 
 
 def main(description: str, commands: Commands, cases: list[str]) -> None:
@@ -160,7 +165,7 @@ def main(description: str, commands: Commands, cases: list[str]) -> None:
             return measure(command, options.libraries, triton, options.settle, options.window)
 
         for text in options.cases:
-            case = Case(*_case(text), triton, Path(folder), options.perf_analyzer)
+            case = Case(*pair(text), triton, Path(folder), options.perf_analyzer)
             wanted = {k: v for k, v in commands(case).items() if k == OURS or k in (options.tools or [k])}
             rounds = [play(wanted, number, run) for number in range(options.rounds)]
             readings[text] = [{name: asdict(reading) for name, reading in r.items()} for r in rounds]
