@@ -381,9 +381,13 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
             return;
         }
         let code = outcome.as_ref().map_err(|failure| failure.code).copied();
-        let times = request.times(at);
+        let mut times = request.times(at);
         match outcome {
             Ok(()) => {
+                if times.first == 0 {
+                    // Its beginning and its end came in one piece.
+                    times.first = at;
+                }
                 self.recorder.items(self.job.draw.items(request.payload));
                 self.recorder.ok(at, request.intended, request.sent);
                 self.recorder.extra.split(&times);
