@@ -32,10 +32,13 @@ lint: install
 	$(BIN)/lint-imports
 	cd engine && cargo fmt --check && cargo clippy --locked --release --all-targets -- -D warnings
 
-# Beside perf_analyzer (fetched into tools/; needs libb64.so.0d) and h2load (Debian: libb64-0d, nghttp2-client).
+# The tables of docs/engine.md, in about an hour on an idle machine. Beside perf_analyzer (fetched into tools/; needs
+# libb64.so.0d), h2load and wrk: Debian's libb64-0d, nghttp2-client and wrk.
+BENCHES := engine_grpc engine_http open_loop stall agreement
 bench: install
-	tools=$$($(BIN)/python benchmarks/fetch_tools.py tools) && \
-	$(BIN)/python benchmarks/engine_grpc.py $$tools && $(BIN)/python benchmarks/agreement.py $$tools
+	@printf '\n## memory\n\n' && $(BIN)/python benchmarks/memory.py
+	@tools=$$($(BIN)/python benchmarks/fetch_tools.py tools) && for each in $(BENCHES); do \
+	  printf '\n## %s\n\n' $$each && $(BIN)/python benchmarks/$$each.py $$tools || exit 1; done
 
 clean:
 	rm -rf $(VENV) engine/target build dist *.egg-info

@@ -1,6 +1,6 @@
 """Peak memory of a measured load over its length: flat, because what is kept does not grow with the requests.
 
-    python benchmarks/memory.py [--requests 10000 100000 1000000] [--size 64] [--concurrency 64]
+    python benchmarks/memory.py [--cases 64:10000 64:1000000 600000:10000] [--concurrency 64]
 
 Each load runs in a process of its own, through the same callback, warm-up and summary as a point of a scenario, against
 the identity model of the embedded Triton. The peak of the resident set is the kernel's own (VmHWM of the process).
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from _paired import environment, pair, size_name
 from _triton import METHOD, Triton, identity_request, identity_server
+
+CASES = [f"{size}:{requests}" for size in (64, 150_000, 600_000) for requests in (10_000, 100_000)] + ["64:1000000"]
 
 LOAD = """
 import json, sys
@@ -50,26 +52,25 @@ print(json.dumps({
 def run(triton: Triton, requests: int, concurrency: int, body: Path) -> dict[str, float]:
     """One load in a process of its own."""
     command = [sys.executable, "-c", LOAD, triton.grpc, METHOD, str(requests), str(concurrency), str(body)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment, text=True))
+    found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment(""), text=True))
     return found
 
 
 def main() -> None:
     """Run every length and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--size", type=int, default=64, help="bytes in the input tensor")
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="BYTES:REQUESTS", help=" ".join(CASES))
     parser.add_argument("--concurrency", type=int, default=64)
     options = parser.parse_args()
     print("| tensor | requests | s | slices held | peak before, MB | peak of the load, MB | with its summary, MB |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, identity_server() as triton:
         body = Path(folder) / "message"
-        body.write_bytes(identity_request(options.size))
-        for requests in options.requests:
+        for text in options.cases:
+            size, requests = pair(text)
+            body.write_bytes(identity_request(size))
             found = run(triton, requests, options.concurrency, body)
-            cells = [f"{options.size:,} B", f"{found['ok']:,}", f"{found['seconds']:.1f}", f"{found['slices']}"]
+            cells = [size_name(size), f"{found['ok']:,}", f"{found['seconds']:.1f}", f"{found['slices']}"]
             cells += [f"{found[name]:.1f}" for name in ("before", "load", "summary")]
             print(f"| {' | '.join(cells)} |", flush=True)
 

@@ -1,13 +1,12 @@
-"""Open loops at 1k, 5k and 10k requests/s: how exactly the rate is offered, and how late the sends are.
+"""Open loops: how exactly a rate is offered and how late the sends are, by our engine and perf_analyzer in turns.
 
-    python benchmarks/open_loop.py $(python benchmarks/fetch_tools.py tools) [--rates 1000 5000 10000] [--seconds 20]
+    python benchmarks/open_loop.py $(python benchmarks/fetch_tools.py tools) [--rates 1000 5000 10000] [--rounds 3]
 
-Ours runs against an instant server (`engine/examples/instant.rs`, which answers every gRPC call at once) and, like
-perf_analyzer, against the identity model of the embedded Triton; perf_analyzer needs a server that speaks the whole
-protocol, so only that pair compares. The tools take turns at each rate. `offered` is what was sent over what was asked
-for. Send lag is the time from a request's place in the schedule to its first byte: ours records it; of perf_analyzer's
-it is the difference of the timestamps that its own profile export holds to its constant schedule, which starts with
-its first request.
+Both run against one instant server (`engine/examples/instant.rs`), which answers every call at once with what a real
+Triton answered; the lowest rate also against that Triton with its identity model. `offered` is what was sent over what
+was asked for: the medians over the rounds, and the worst round. Send lag is the time from a request's place in the
+schedule to its first byte: ours records it; of perf_analyzer's it is the difference of the timestamps that its own
+profile export holds to its constant schedule, which starts with its first request, so its first lag counts as none.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from _paired import ROOT, add_tool_options, environment
 from _triton import METHOD, identity_request, identity_server
 
-ROOT = Path(__file__).parents[1]
 OURS = """
 import json, sys
 from runner.load import plan as p
@@ -41,10 +40,13 @@ lag = Histogram.merged(s.send_lag for s in result.slices)
 print(json.dumps([sent / float(seconds), lag.quantile(0.5) / 1e3, lag.quantile(0.99) / 1e3, result.dropped]))
 """
 
+ASKED_BY_PERF_ANALYZER = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig")
+HEAD = "| asked/s | server | tool | offered/s | worst round | lag p50 µs | lag p99 µs (range) | dropped |"
+
 
 @dataclass(frozen=True)
 class Reading:
-    """One tool at one rate; lags in microseconds."""
+    """One run of one tool; lags in microseconds."""
 
     offered_per_s: float
     lag_p50_us: float
@@ -54,21 +56,21 @@ class Reading:
 
 def ours(endpoint: str, rate: int, seconds: float, body: Path) -> Reading:
     """Our engine, in a process of its own."""
-    arguments = [endpoint, METHOD, str(rate), str(seconds), str(body)]
-    command = [sys.executable, "-c", OURS, *arguments]
-    return Reading(*json.loads(subprocess.check_output(command, env=os.environ | {"PYTHONPATH": str(ROOT)})))
+    command = [sys.executable, "-c", OURS, endpoint, METHOD, str(rate), str(seconds), str(body)]
+    return Reading(*json.loads(subprocess.check_output(command, env=environment(""))))
 
 
 def analyzer(options: argparse.Namespace, endpoint: str, rate: int, folder: Path) -> Reading:
     """perf_analyzer, one window of the same number of requests, sends from its own export."""
-    export = folder / f"export-{rate}.json"
+    export = folder / "export.json"
+    export.unlink(missing_ok=True)
     command = [
         *(options.perf_analyzer, "-m", "identity", "-i", "grpc", "-u", endpoint, "--shape", "INPUT0:64", "--async"),
         *("--request-rate-range", str(rate), "--request-count", str(int(rate * options.seconds))),
         *("--profile-export-file", str(export)),
     ]
-    environment = os.environ | {"LD_LIBRARY_PATH": options.libraries}
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=20 * options.seconds)
+    quiet, timeout_s = subprocess.DEVNULL, 60 + 20 * options.seconds
+    subprocess.run(command, env=environment(options.libraries), check=True, stdout=quiet, timeout=timeout_s)
     (experiment,) = json.loads(export.read_text())["experiments"]
     sent = sorted(request["timestamp"] for request in experiment["requests"])
     lags = sorted((at - sent[0]) / 1e3 - n * 1e6 / rate for n, at in enumerate(sent))
@@ -76,14 +78,28 @@ def analyzer(options: argparse.Namespace, endpoint: str, rate: int, folder: Path
     return Reading(in_time / options.seconds, lags[len(lags) // 2], lags[len(lags) * 99 // 100])
 
 
+def record_answers(endpoint: str, folder: Path, body: bytes) -> None:
+    """What a Triton says to whatever perf_analyzer asks, each in a file."""
+    import grpc
+    from tritonclient.grpc import service_pb2 as pb
+
+    model = pb.ModelConfigRequest(name="identity").SerializeToString()
+    requests = {method: model if method.startswith("Model") else b"" for method in ASKED_BY_PERF_ANALYZER}
+    requests |= {"ModelStatistics": model, "ModelInfer": body}
+    service = METHOD.rpartition("/")[0]
+    with grpc.insecure_channel(endpoint) as channel:
+        for method, request in requests.items():
+            call = channel.unary_unary(f"{service}/{method}", request_serializer=None, response_deserializer=None)
+            (folder / method).write_bytes(call(request))
+
+
 @contextlib.contextmanager
-def instant_server() -> Iterator[str]:
+def instant_server(answers: Path) -> Iterator[str]:
     """The instant server of the engine's examples; its endpoint."""
-    build = ["cargo", "build", "--release", "--quiet", "--example", "instant"]
+    build = ["cargo", "build", "--release", "--locked", "--quiet", "--example", "instant"]
     subprocess.run(build, cwd=ROOT / "engine", check=True)
-    with subprocess.Popen(
-        [ROOT / "engine/target/release/examples/instant"], stdout=subprocess.PIPE, text=True
-    ) as child:
+    command = [ROOT / "engine/target/release/examples/instant", answers]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None
             yield child.stdout.readline().strip()
@@ -91,34 +107,52 @@ def instant_server() -> Iterator[str]:
             child.kill()
 
 
-def row(rate: int, server: str, tool: str, reading: Reading) -> str:
-    """A row of the Markdown table."""
-    share = reading.offered_per_s / rate - 1
-    cells = [f"{reading.offered_per_s:,.1f}", f"{share:+.3%}", f"{reading.lag_p50_us:,.0f}"]
-    return f"| {rate:,} | {server} | {tool} | {' | '.join(cells)} | {reading.lag_p99_us:,.0f} | {reading.dropped} |"
+def compare(rate: int, server: str, rounds: int, tools: dict[str, Callable[[], Reading]]) -> list[str]:
+    """Rows of the Markdown table for one rate; who was first in one round is last in the next."""
+    names = list(tools)
+    readings: dict[str, list[Reading]] = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            readings[name].append(tools[name]())
+    return [f"| {rate:,} | {server} | {name} | {_cells(rate, readings[name])} |" for name in names]
+
+
+def _cells(rate: int, readings: list[Reading]) -> str:
+    offered = [reading.offered_per_s for reading in readings]
+    worst = max((each / rate - 1 for each in offered), key=abs)
+    p50 = statistics.median(reading.lag_p50_us for reading in readings)
+    p99 = [reading.lag_p99_us for reading in readings]
+    lag = f"{p50:,.0f} | {statistics.median(p99):,.0f} ({min(p99):,.0f}–{max(p99):,.0f})"
+    return f"{statistics.median(offered):,.1f} | {worst:+.3%} | {lag} | {sum(r.dropped for r in readings)}"
 
 
 def main() -> None:
     """Measure everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--perf-analyzer", required=True, help="path of the binary")
-    parser.add_argument("--libraries", default="", help="folder with libcudart.so.12, if not installed")
+    add_tool_options(parser)
     parser.add_argument("--rates", type=int, nargs="+", default=[1000, 5000, 10_000])
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print("| asked/s | server | tool | offered/s | off by | lag p50 µs | lag p99 µs | dropped |")
-    print("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as name:
+    print(HEAD, "|---|---|---|---|---|---|---|---|", sep="\n", flush=True)
+    with tempfile.TemporaryDirectory() as name, identity_server() as triton:
         folder = Path(name)
-        body = folder / "message"
+        body, answers = folder / "message", folder / "answers"
         body.write_bytes(identity_request())
-        with instant_server() as endpoint:
+        answers.mkdir()
+        record_answers(triton.grpc, answers, body.read_bytes())
+
+        def tools(endpoint: str, rate: int) -> dict[str, Callable[[], Reading]]:
+            return {
+                "ours": lambda: ours(endpoint, rate, options.seconds, body),
+                "perf_analyzer": lambda: analyzer(options, endpoint, rate, folder),
+            }
+
+        with instant_server(answers) as instant:
             for rate in options.rates:
-                print(row(rate, "instant", "ours", ours(endpoint, rate, options.seconds, body)), flush=True)
-        with identity_server() as triton:
-            for rate in options.rates:
-                print(row(rate, "Triton", "ours", ours(triton.grpc, rate, options.seconds, body)), flush=True)
-                print(row(rate, "Triton", "perf_analyzer", analyzer(options, triton.grpc, rate, folder)), flush=True)
+                print(*compare(rate, "instant", options.rounds, tools(instant, rate)), sep="\n", flush=True)
+        lowest = min(options.rates)
+        print(*compare(lowest, "Triton", options.rounds, tools(triton.grpc, lowest)), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

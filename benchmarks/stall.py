@@ -1,12 +1,16 @@
 """The stall test in real time: a Triton that is frozen for 1 s in every 10 s, seen by our engine and perf_analyzer.
 
-    python benchmarks/stall.py $(python benchmarks/fetch_tools.py tools) [--seconds 120]
+    python benchmarks/stall.py $(python benchmarks/fetch_tools.py tools) [--seconds 120] [--rounds 3]
 
-The server's process is stopped (SIGSTOP) and continued on a fixed grid. All loads run at the same time against it, so
-they see the same stalls: 50/s, constant and Poisson, by our engine; perf_analyzer with its default load (one request
-in flight) and at 50/s. Of requests that come evenly 10 % meet a stall and wait up to 1 s for its end: p95 is 0.50 s and
-p99 0.90 s. Poisson arrivals need not be even over a few stalls, so their row also says what these very arrivals, whose
-seed is known, must give.
+The server's process is stopped (SIGSTOP) and continued on a fixed grid. All loads of a round run at the same time
+against it, so they see the same stalls: 50/s, constant and Poisson with another seed each round, by our engine;
+perf_analyzer with its default load (one request in flight) and at 50/s. Our rows are of all rounds' requests together,
+perf_analyzer's are medians of its rounds' percentiles.
+
+Of requests that come evenly 10 % meet a stall and wait up to 1 s for its end: p95 is 0.50 s and p99 0.90 s. Arrivals
+need not be even over a few stalls, and a busy machine stops and continues the process a little late, so further rows
+say what the very arrivals, whose seeds are known, wait for the stalls as they were: without the time that the server
+takes to work off what has piled up.
 """
 
 from __future__ import annotations
@@ -14,40 +18,47 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
+from _paired import add_tool_options, environment
 from _triton import METHOD, Triton, identity_request, identity_server
+
+from runner.results.histogram import Histogram
 
 PERIOD_S, STALL_S, RATE = 10.0, 1.0, 50.0
 EXPECTED = {"p50": 0.0, "p95": 0.50, "p99": 0.90}
 
+PARTS = ("latency", "service", "send_lag")
+KINDS = ("constant", "poisson")
+TOOLS = {"1 in flight (its default)": list[str](), "50/s constant": ["--request-rate-range", "50"]}
 OURS = """
 import json, sys, time
 from runner.load import plan as p
 from runner.load.native import NativeEngine
 from runner.results.histogram import Histogram
-endpoint, method, kind, rate, seconds, begin, body = sys.argv[1:]
+endpoint, method, kind, rate, seconds, seed, begin, body, *parts = sys.argv[1:]
 arrivals = (p.Poisson if kind == "poisson" else p.Constant)(rate=float(rate))
 plan = p.LoadPlan(
-    transport=p.GrpcUnary(endpoint=endpoint, method=method), schedule=p.OpenLoop(arrivals=arrivals), seed=3,
+    transport=p.GrpcUnary(endpoint=endpoint, method=method), schedule=p.OpenLoop(arrivals=arrivals), seed=int(seed),
     max_duration_ns=int(float(seconds) * 1e9),
 )
 time.sleep(max(0, float(begin) - time.time()))
 result = NativeEngine().run(plan, [open(body, "rb").read()])
-whole = {n: Histogram.merged(getattr(s, n) for s in result.slices) for n in ("latency", "service", "send_lag")}
 print(json.dumps({
-    "started": result.started_unix_ns / 1e9, "sent": result.sent, "failed": result.failed, "dropped": result.dropped,
-    "unfinished": result.unfinished,
-    **{f"{n} p{q}": h.quantile(q / 100) / 1e9 for n, h in whole.items() for q in (50, 95, 99)},
+    "started": result.started_unix_ns / 1e9, "sent": result.sent, "failed": sum(result.failed.values()),
+    "dropped": result.dropped, "unfinished": result.unfinished,
+    **{n: Histogram.merged(getattr(s, n) for s in result.slices).to_pairs().hex() for n in parts},
 }))
 """
 
@@ -79,13 +90,11 @@ def server_process(triton: Triton) -> psutil.Process:
     raise RuntimeError("no child of this process listens on the server's port")
 
 
-def ours(kind: str, triton: Triton, body: Path, seconds: float, begin: float) -> subprocess.Popen[str]:
+def ours(kind: str, triton: Triton, body: Path, seconds: float, seed: int, begin: float) -> subprocess.Popen[str]:
     """Our engine, in a process of its own."""
-    arguments = [triton.grpc, METHOD, kind, str(RATE), str(seconds), str(begin), str(body)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen(
-        [sys.executable, "-c", OURS, *arguments], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    arguments = [triton.grpc, METHOD, kind, str(RATE), str(seconds), str(seed), str(begin), str(body), *PARTS]
+    command = [sys.executable, "-c", OURS, *arguments]
+    return subprocess.Popen(command, env=environment(""), stdout=subprocess.PIPE, text=True)
 
 
 def analyzer(options: argparse.Namespace, triton: Triton, report: Path, load: list[str]) -> subprocess.Popen[str]:
@@ -95,8 +104,8 @@ def analyzer(options: argparse.Namespace, triton: Triton, report: Path, load: li
         *(options.perf_analyzer, "-m", "identity", "-i", "grpc", "-u", triton.grpc, "--shape", "INPUT0:64"),
         *("-p", str(window_ms), "-s", "999", "-r", "3", "-f", str(report), *load),
     ]
-    environment = os.environ | {"LD_LIBRARY_PATH": options.libraries}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment(options.libraries), stdout=quiet, stderr=quiet, text=True)
 
 
 def read_report(report: Path) -> dict[str, float]:
@@ -111,17 +120,22 @@ def row(load: str, tool: str, what: str, values: dict[str, float], note: str = "
     return f"| {load} | {tool} | {what} | {' | '.join(f'{values[q]:.3f}' for q in EXPECTED)} | {note} |"
 
 
-def exact(sent: list[float], stalls: list[tuple[float, float]]) -> dict[str, float]:
+def waits(sent: list[float], stalls: list[tuple[float, float]]) -> list[float]:
     """What requests sent at these times wait for a frozen server."""
-    waits = sorted(max((end - at for begin, end in stalls if begin <= at < end), default=0.0) for at in sent)
-    return {q: waits[-(-int(q[1:]) * len(waits) // 100) - 1] for q in EXPECTED}
+    return [max((end - at for begin, end in stalls if begin <= at < end), default=0.0) for at in sent]
 
 
-def poisson_times(seconds: float) -> list[float]:
-    """The engine's own arrivals of seed 3, from a run on the null transport at 20 times the rate: gaps just scale."""
+def quantiles(values: list[float]) -> dict[str, float]:
+    """As the histograms give them: the ceil(q n)-th smallest."""
+    ordered = sorted(values)
+    return {q: ordered[-(-int(q[1:]) * len(ordered) // 100) - 1] for q in EXPECTED}
+
+
+def arrivals(kind: str, seconds: float, seed: int) -> list[float]:
+    """The engine's own send times, from a run on the null transport at 20 times the rate: gaps just scale."""
     from runner.load.engine import Slice
     from runner.load.native import NativeEngine
-    from runner.load.plan import LoadPlan, NullTransport, OpenLoop, Poisson
+    from runner.load.plan import Constant, LoadPlan, NullTransport, OpenLoop, Poisson
 
     faster, times = 20, list[float]()
 
@@ -130,8 +144,8 @@ def poisson_times(seconds: float) -> list[float]:
 
     plan = LoadPlan(
         transport=NullTransport(),
-        schedule=OpenLoop(arrivals=Poisson(rate=RATE * faster)),
-        seed=3,
+        schedule=OpenLoop(arrivals=(Poisson if kind == "poisson" else Constant)(rate=RATE * faster)),
+        seed=seed,
         max_duration_ns=int(seconds / faster * 1e9),
         slice_ns=1_000_000,
     )
@@ -139,44 +153,64 @@ def poisson_times(seconds: float) -> list[float]:
     return times
 
 
+@dataclass(frozen=True)
+class Round:
+    """What the loads of one round said, ours by kind and perf_analyzer's by load."""
+
+    ours: dict[str, dict[str, Any]]
+    waits: dict[str, list[float]]
+    reports: dict[str, dict[str, float]]
+
+
+def play(options: argparse.Namespace, triton: Triton, folder: Path, seed: int) -> Round:
+    """All loads at once, and the stalls."""
+    body = folder / "message"
+    body.write_bytes(identity_request())
+    begin, stalls = time.time() + 3.0, list[tuple[float, float]]()
+    until = begin + options.seconds + 1
+    freezer = threading.Thread(target=freeze, args=(server_process(triton), begin, until, stalls))
+    loads = {kind: ours(kind, triton, body, options.seconds, seed, begin) for kind in KINDS}
+    tools = {load: analyzer(options, triton, folder / f"report{n}", TOOLS[load]) for n, load in enumerate(TOOLS)}
+    freezer.start()
+    results = {kind: json.loads(process.communicate()[0]) for kind, process in loads.items()}
+    freezer.join()
+    for process in tools.values():
+        process.wait(timeout=120)
+    exact = {}
+    for kind, result in results.items():
+        shifted = [(start - result["started"], end - result["started"]) for start, end in stalls]
+        exact[kind] = waits(arrivals(kind, options.seconds, seed), shifted)
+    return Round(results, exact, {load: read_report(folder / f"report{n}") for n, load in enumerate(TOOLS)})
+
+
+def our_rows(kind: str, rounds: list[Round]) -> Iterator[str]:
+    """All rounds' requests together, and what they would have waited for these stalls."""
+    results = [r.ours[kind] for r in rounds]
+    sent, failed, dropped = (sum(result[what] for result in results) for what in ("sent", "failed", "dropped"))
+    for part in PARTS:
+        whole = Histogram.merged(Histogram.from_pairs(bytes.fromhex(result[part])) for result in results)
+        values = {q: whole.quantile(int(q[1:]) / 100) / 1e9 for q in EXPECTED}
+        note = f"{sent} sent, {failed} failed, {dropped} dropped" if part == "latency" else ""
+        yield row(f"50/s {kind}", "ours", part, values, note)
+    yield row(f"50/s {kind}", "these arrivals", "latency", quantiles([wait for r in rounds for wait in r.waits[kind]]))
+
+
 def main() -> None:
-    """Run everything at once and print the table."""
+    """Play the rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--perf-analyzer", required=True, help="path of the binary")
-    parser.add_argument("--libraries", default="", help="folder with libcudart.so.12, if not installed")
+    add_tool_options(parser)
     parser.add_argument("--seconds", type=float, default=120.0, help="a multiple of 10")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, identity_server() as triton:
-        folder = Path(name)
-        body = folder / "message"
-        body.write_bytes(identity_request())
-        begin, stalls = time.time() + 3.0, list[tuple[float, float]]()
-        until = begin + options.seconds
-        freezer = threading.Thread(target=freeze, args=(server_process(triton), begin, until + 1, stalls))
-        loads = {kind: ours(kind, triton, body, options.seconds, begin) for kind in ("constant", "poisson")}
-        tools = {
-            "1 in flight (its default)": analyzer(options, triton, folder / "closed", []),
-            "50/s constant": analyzer(options, triton, folder / "open", ["--request-rate-range", "50"]),
-        }
-        freezer.start()
-        results = {kind: json.loads(process.communicate()[0]) for kind, process in loads.items()}
-        freezer.join()
-        for process in tools.values():
-            process.wait(timeout=120)
-        reports = {load: read_report(folder / file) for load, file in zip(tools, ("closed", "open"), strict=True)}
+        rounds = [play(options, triton, Path(name), seed=3 + number) for number in range(options.rounds)]
     print("| load | tool | what | p50 s | p95 s | p99 s | |", "|---|---|---|---|---|---|---|", sep="\n")
     print(row("50/s, evenly spread", "closed form", "latency", EXPECTED))
-    for kind, result in results.items():
-        books = f"{result['sent']} sent, {result['failed'] or 'none'} failed, {result['dropped']} dropped"
-        for what in ("latency", "service", "send_lag"):
-            values = {q: result[f"{what} {q}"] for q in EXPECTED}
-            print(row(f"50/s {kind}", "ours", what, values, books if what == "latency" else ""))
-    shifted = [(a - results["poisson"]["started"], b - results["poisson"]["started"]) for a, b in stalls]
-    print(row("50/s poisson", "these arrivals", "latency", exact(poisson_times(options.seconds), shifted)))
-    for load, values in reports.items():
+    for kind in KINDS:
+        print(*our_rows(kind, rounds), sep="\n")
+    for load in TOOLS:
+        values = {q: statistics.median(r.reports[load][q] for r in rounds) for q in EXPECTED}
         print(row(load, "perf_analyzer", "latency", values))
-    worst = max(abs(results["constant"][f"latency {q}"] / EXPECTED[q] - 1) for q in ("p95", "p99"))
-    print(f"\nconstant: worst deviation from the closed form {worst:.1%}; stalls: {len(stalls)}")
 
 
 if __name__ == "__main__":

@@ -2,76 +2,16 @@
 
 use crate::error::{Code, Failure};
 use crate::extra::{Times, UNFINISHED, status};
-use crate::kserve::Suffix;
 use crate::payload::Draw;
 use crate::recorder::{Recorder, WorkerSlice};
 use crate::schedule::{Schedule, Step};
 use crate::sequences::{Progress, Sequences};
+use crate::transport::{Clock, Event, Transport};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Longest sleep of an idle worker: how late it may notice that it has been told to stop.
-const NOTICE_NS: u64 = 20_000_000;
-
-/// Nanoseconds on one monotonic clock.
-pub trait Clock {
-    fn now(&self) -> u64;
-    /// User plus system time of the calling thread.
-    fn cpu(&self) -> u64;
-}
-
-/// What a transport has to report; `at` is read from the clock as close to the event as possible.
-#[derive(Debug)]
-pub enum Event {
-    /// The request's first byte was handed over only now, not when it was submitted.
-    Sent {
-        token: u32,
-        at: u64,
-    },
-    Done {
-        token: u32,
-        at: u64,
-        outcome: Result<(), Failure>,
-    },
-    /// The request's last byte was handed over later than its first.
-    Written {
-        token: u32,
-        at: u64,
-    },
-    /// Something of the answer has come.
-    First {
-        token: u32,
-        at: u64,
-    },
-    /// One of the responses of a stream has come.
-    Response {
-        token: u32,
-        at: u64,
-    },
-}
-
-/// Carries requests to a service. Tokens are small dense numbers, reused once their request is done or cancelled.
-pub trait Transport {
-    /// Takes a request; never blocks, never fails: failures are events.
-    fn submit(&mut self, token: u32, payload: u32);
-    /// As `submit`, with bytes to append to the payload; only gRPC messages can be appended to.
-    fn submit_with(&mut self, token: u32, payload: u32, _suffix: Suffix) {
-        self.submit(token, payload);
-    }
-    /// Forgets a request: no event about it follows.
-    fn cancel(&mut self, token: u32);
-    /// Hands over what was submitted, waits for events until `until` at the latest, and appends them.
-    fn poll(&mut self, clock: &impl Clock, until: u64, events: &mut Vec<Event>);
-    /// Payload-independent totals so far.
-    fn traffic(&self) -> Traffic;
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    pub bytes_sent: u64,
-    pub bytes_received: u64,
-    pub reconnects: u64,
-}
+const NOTICE_NS: u64 = 50_000_000;
 
 /// What the calling thread tells its workers.
 #[derive(Default)]
@@ -406,8 +346,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         match event {
             Event::Sent { token, at } => self.requests[token as usize].sent = at,
             Event::Written { token, at } => self.requests[token as usize].written = at,
-            Event::First { token, at } if !self.extras.streaming => self.requests[token as usize].first = at,
-            Event::First { .. } => {}
+            Event::First { token, at } => self.requests[token as usize].first = at,
             Event::Response { token, at } => self.respond(token, at),
             Event::Done { token, at, outcome } => {
                 self.advance(at);
@@ -443,9 +382,13 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
             return;
         }
         let code = outcome.as_ref().map_err(|failure| failure.code).copied();
-        let times = request.times(at);
+        let mut times = request.times(at);
         match outcome {
             Ok(()) => {
+                if times.first == 0 {
+                    // Its beginning and its end came in one piece.
+                    times.first = at;
+                }
                 self.recorder.items(self.job.draw.items(request.payload));
                 self.recorder.ok(at, request.intended, request.sent);
                 self.recorder.extra.split(&times);

@@ -3,30 +3,25 @@
 mod link;
 pub mod response;
 
-use crate::alarm::Alarm;
-use crate::drive::{Clock, Event, Traffic, Transport};
 use crate::error::{Code, Error, Failure};
 use crate::http2::connection::{Connection, Event as Pulse, Manner};
 use crate::kserve::Suffix;
 use crate::payload::Pool;
 use crate::plan;
+use crate::reactor::{Reactor, Ready};
 use crate::tls::Tls;
-use crate::wire::{self, connect_failure};
+use crate::transport::{Clock, Event, Traffic, Transport};
+use crate::wire::{self, FIRST_BACKOFF_NS, connect_failure};
 use link::{Heard, Link};
-use mio::{Events, Poll, Token};
+use mio::Token;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-/// First and longest pause before connecting again to a server that does not answer.
-const FIRST_BACKOFF_NS: u64 = 10_000_000;
-const LONGEST_BACKOFF_NS: u64 = 1_000_000_000;
 /// Takes what arrives between two looks in one read; a frame that must be whole fits in several times.
 const READ_BUFFER: usize = 256 * 1024;
-const READY_EVENTS: usize = 256;
-const ALARM: Token = Token(usize::MAX >> 1);
 
 /// Where to connect, how, and what every request has in common.
 #[derive(Debug, Clone)]
@@ -122,9 +117,8 @@ pub struct Grpc {
     target: Target,
     pool: Arc<Pool>,
     manner: Manner,
-    poll: Poll,
-    ready: Events,
-    alarm: Alarm,
+    reactor: Reactor,
+    ready: Vec<Ready>,
     /// By mio token; draining ones have no seat any more.
     links: Vec<Option<Link>>,
     seats: Vec<Seat>,
@@ -174,14 +168,11 @@ impl Grpc {
     }
 
     fn new(target: Target, manner: Manner, pool: Arc<Pool>) -> io::Result<Grpc> {
-        let poll = Poll::new()?;
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(Grpc {
             pool,
             manner,
-            poll,
-            ready: Events::with_capacity(READY_EVENTS),
-            alarm,
+            reactor: Reactor::new()?,
+            ready: Vec::new(),
             links: Vec::new(),
             seats: vec![Seat::default(); target.connections],
             waiting: VecDeque::new(),
@@ -221,7 +212,7 @@ impl Grpc {
         connection.compressed = self.target.compressed;
         connection.limit_streams(self.target.max_streams);
         let deadline = now.saturating_add(self.target.connect_timeout_ns);
-        let registry = self.poll.registry();
+        let registry = self.reactor.registry();
         let link = match self.target.tls.as_ref().map(Tls::connection).transpose() {
             Ok(tls) => Link::dial(address, tls, connection, deadline, registry, Token(slot))
                 .map_err(|error| connect_failure(&error)),
@@ -248,9 +239,8 @@ impl Grpc {
         }
         let useful = link.is_some_and(|link| link.answered > 0);
         seat.failures = if useful { 0 } else { seat.failures + 1 };
-        let backoff = FIRST_BACKOFF_NS << seat.failures.saturating_sub(1).min(10);
         let asked_to_leave = useful && reason.is_none();
-        seat.retry_at = if asked_to_leave { now } else { now + backoff.min(LONGEST_BACKOFF_NS) };
+        seat.retry_at = if asked_to_leave { now } else { now + wire::backoff_ns(seat.failures) };
         seat.reason = reason;
     }
 
@@ -271,7 +261,7 @@ impl Grpc {
         let Some(mut link) = self.links[slot].take() else { return };
         link.connection.fail_all(&failure, &mut self.pulses);
         let was_ready = link.connection.is_ready();
-        link.close(&self.pool, self.poll.registry());
+        link.close(&self.pool, self.reactor.registry());
         self.report(slot, now, events);
         if !was_ready {
             self.fail_waiting(&failure, now, events);
@@ -376,7 +366,7 @@ impl Grpc {
         let drained = |link: &Link| link.connection.is_draining() && link.connection.in_flight() == 0;
         if self.links[slot].as_ref().is_some_and(drained) && self.seat_of(slot).is_none() {
             if let Some(link) = self.links[slot].take() {
-                link.close(&self.pool, self.poll.registry());
+                link.close(&self.pool, self.reactor.registry());
             }
         }
     }
@@ -398,22 +388,11 @@ impl Grpc {
             }
         }
     }
-
-    fn wait(&mut self, now: u64, until: u64) {
-        let until = until.min(self.own_deadline());
-        // An interrupted or failed wait is only a short one: the caller looks at the clock and comes back.
-        if until <= now {
-            let _ = self.poll.poll(&mut self.ready, Some(std::time::Duration::ZERO));
-        } else {
-            self.alarm.set(now, until);
-            let _ = self.poll.poll(&mut self.ready, None);
-        }
-    }
 }
 
 impl AsRawFd for Grpc {
     fn as_raw_fd(&self) -> RawFd {
-        self.poll.as_raw_fd()
+        self.reactor.as_raw_fd()
     }
 }
 
@@ -453,22 +432,21 @@ impl Transport for Grpc {
         self.open_waiting();
         self.flush(now, clock, events);
         self.turn += 1;
-        self.wait(now, if events.is_empty() { until } else { now });
-        let mut ready = std::mem::replace(&mut self.ready, Events::with_capacity(0));
-        for event in ready.iter().filter(|event| event.token() != ALARM) {
-            let slot = event.token().0;
-            if event.is_writable() || event.is_error() {
+        let until = if events.is_empty() { until.min(self.own_deadline()) } else { now };
+        let mut ready = std::mem::take(&mut self.ready);
+        self.reactor.wait(now, until, &mut ready);
+        for &Ready { slot, writable, readable, ended } in &ready {
+            if writable {
                 let Some(link) = &mut self.links[slot] else { continue };
                 if let Err(failure) = link.became_writable() {
                     self.lose(slot, failure, clock.now(), events);
                     continue;
                 }
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
-                self.read(slot, event.is_read_closed() || event.is_error(), clock, events);
+            if readable {
+                self.read(slot, ended, clock, events);
             }
         }
-        ready.clear();
         self.ready = ready;
         if self.own_deadline() <= now {
             self.expire_greetings(clock.now(), events);

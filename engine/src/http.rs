@@ -3,28 +3,23 @@
 mod link;
 pub mod response;
 
-use crate::alarm::Alarm;
 use crate::check::{Checker, Sampler};
-use crate::drive::{Clock, Event, Traffic, Transport};
 use crate::error::{Code, Error, Failure};
 use crate::payload::Pool;
 use crate::plan;
+use crate::reactor::{Reactor, Ready};
 use crate::tls::Tls;
-use crate::wire::{self, Wire, connect_failure};
-use link::{Exchange, Heard, Link};
-use mio::{Events, Poll, Token};
+use crate::transport::{Clock, Event, Traffic, Transport};
+use crate::wire::{self, FIRST_BACKOFF_NS, Wire, connect_failure};
+use link::{Exchange, Flushed, Heard, Link};
+use mio::Token;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-/// First and longest pause before connecting again to a server that does not answer.
-const FIRST_BACKOFF_NS: u64 = 10_000_000;
-const LONGEST_BACKOFF_NS: u64 = 1_000_000_000;
 const READ_BUFFER: usize = 256 * 1024;
-const READY_EVENTS: usize = 256;
-const ALARM: Token = Token(usize::MAX >> 1);
 
 /// Where to connect, how, and what every request has in common.
 #[derive(Debug, Clone)]
@@ -126,9 +121,8 @@ pub struct Http {
     pool: Arc<Pool>,
     checker: Option<Arc<Checker>>,
     sampler: Sampler,
-    poll: Poll,
-    ready: Events,
-    alarm: Alarm,
+    reactor: Reactor,
+    ready: Vec<Ready>,
     /// By mio token.
     links: Vec<Option<Link>>,
     vacant: Vec<usize>,
@@ -193,16 +187,13 @@ impl Http {
     }
 
     fn new(target: Target, checker: Option<Arc<Checker>>, pool: Arc<Pool>) -> io::Result<Http> {
-        let poll = Poll::new()?;
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(Http {
             target,
             pool,
             checker,
             sampler: Sampler::default(),
-            poll,
-            ready: Events::with_capacity(READY_EVENTS),
-            alarm,
+            reactor: Reactor::new()?,
+            ready: Vec::new(),
             links: Vec::new(),
             vacant: Vec::new(),
             idle: Vec::new(),
@@ -245,7 +236,7 @@ impl Http {
         });
         let address = self.target.addresses[self.address % self.target.addresses.len()];
         let wire = match self.target.tls.as_ref().map(Tls::connection).transpose() {
-            Ok(tls) => Wire::dial(address, tls, self.poll.registry(), Token(slot)).map_err(|e| connect_failure(&e)),
+            Ok(tls) => Wire::dial(address, tls, self.reactor.registry(), Token(slot)).map_err(|e| connect_failure(&e)),
             Err(error) => Err(Failure::new(Code::Tls, format!("TLS: {error}"))),
         };
         match wire {
@@ -269,8 +260,7 @@ impl Http {
         if attempt == self.attempt {
             self.attempt += 1;
             self.failures += 1;
-            let backoff = FIRST_BACKOFF_NS << (self.failures - 1).min(10);
-            self.retry_at = now + backoff.min(LONGEST_BACKOFF_NS);
+            self.retry_at = now + wire::backoff_ns(self.failures);
         }
     }
 
@@ -284,7 +274,7 @@ impl Http {
     /// Take the connection out of every list.
     fn close(&mut self, slot: usize) -> Option<Link> {
         let mut link = self.links[slot].take()?;
-        link.wire.deregister(self.poll.registry());
+        link.wire.deregister(self.reactor.registry());
         self.vacant.push(slot);
         self.gone += 1;
         if link.exchange.is_none() {
@@ -317,8 +307,7 @@ impl Http {
             let Some(slot) = self.idle.pop() else { return };
             let Some(waiting) = self.waiting.pop_front() else { return };
             let Some(link) = &mut self.links[slot] else { continue };
-            let exchange = Exchange { token: waiting.token, unsent: Some(waiting.turn) };
-            link.open(exchange, &self.target.head, &self.pool, waiting.payload);
+            link.open(Exchange::new(waiting.token, waiting.turn), &self.target.head, &self.pool, waiting.payload);
             if self.checker.as_ref().is_some_and(|checker| self.sampler.is_next(checker)) {
                 link.sample(waiting.payload);
             }
@@ -332,9 +321,10 @@ impl Http {
         for slot in dirty.drain(..) {
             let Some(link) = &mut self.links[slot] else { continue };
             match link.flush(&self.pool, self.turn) {
-                Ok((written, late)) => {
-                    self.traffic.bytes_sent += written;
+                Ok(Flushed { bytes, late, written }) => {
+                    self.traffic.bytes_sent += bytes;
                     events.extend(late.map(|token| Event::Sent { token, at: now }));
+                    events.extend(written.map(|token| Event::Written { token, at: clock.now() }));
                 }
                 Err(failure) => {
                     // The answer may have arrived before the connection broke.
@@ -358,6 +348,11 @@ impl Http {
                 Heard::Nothing => false,
                 Heard::Bytes(count) => {
                     self.traffic.bytes_received += count as u64;
+                    more(count)
+                }
+                Heard::First(count, token) => {
+                    self.traffic.bytes_received += count as u64;
+                    events.push(Event::First { token, at: clock.now() });
                     more(count)
                 }
                 Heard::Answer(count, outcome) => {
@@ -429,22 +424,11 @@ impl Http {
             }
         }
     }
-
-    fn wait(&mut self, now: u64, until: u64) {
-        let until = until.min(self.own_deadline(now));
-        // An interrupted or failed wait is only a short one: the caller looks at the clock and comes back.
-        if until <= now {
-            let _ = self.poll.poll(&mut self.ready, Some(std::time::Duration::ZERO));
-        } else {
-            self.alarm.set(now, until);
-            let _ = self.poll.poll(&mut self.ready, None);
-        }
-    }
 }
 
 impl AsRawFd for Http {
     fn as_raw_fd(&self) -> RawFd {
-        self.poll.as_raw_fd()
+        self.reactor.as_raw_fd()
     }
 }
 
@@ -475,25 +459,25 @@ impl Transport for Http {
         }
         self.flush(now, clock, events);
         self.turn += 1;
-        self.wait(now, if events.is_empty() { until } else { now });
-        let mut ready = std::mem::replace(&mut self.ready, Events::with_capacity(0));
-        for event in ready.iter().filter(|event| event.token() != ALARM) {
-            let slot = event.token().0;
-            let Some(link) = &mut self.links[slot] else { continue };
-            if event.is_writable() || event.is_error() {
-                if let Err(failure) = link.became_writable() {
-                    self.lose(slot, failure, clock.now(), events);
-                    continue;
-                }
-                if link.exchange.is_some() {
-                    self.dirty.push(slot);
+        let until = if events.is_empty() { until.min(self.own_deadline(now)) } else { now };
+        let mut ready = std::mem::take(&mut self.ready);
+        self.reactor.wait(now, until, &mut ready);
+        for &Ready { slot, writable, readable, ended } in &ready {
+            if writable {
+                let Some(link) = &mut self.links[slot] else { continue };
+                match link.became_writable() {
+                    Ok(has_more) if has_more => self.dirty.push(slot),
+                    Ok(_) => {}
+                    Err(failure) => {
+                        self.lose(slot, failure, clock.now(), events);
+                        continue;
+                    }
                 }
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
-                self.read(slot, event.is_read_closed() || event.is_error(), clock, events);
+            if readable {
+                self.read(slot, ended, clock, events);
             }
         }
-        ready.clear();
         self.ready = ready;
         if !self.connecting.is_empty() {
             self.welcome();

@@ -15,12 +15,15 @@ pub mod null;
 pub mod payload;
 pub mod plan;
 pub mod random;
+pub mod reactor;
 pub mod recorder;
 pub mod run;
 pub mod schedule;
+pub mod scheduling;
 pub mod sequences;
 pub mod spread;
 pub mod tls;
+pub mod transport;
 pub mod wire;
 
 use error::Code;

@@ -1,6 +1,6 @@
 //! A transport that answers at once, in process: what a run costs on it is the engine's own cost.
 
-use crate::drive::{Clock, Event, Traffic, Transport};
+use crate::transport::{Clock, Event, Traffic, Transport};
 use std::time::Duration;
 
 #[derive(Default)]

@@ -1,9 +1,9 @@
 //! What one worker counts: slices with absolute edges, handed over when they close.
 
-use crate::drive::Traffic;
 use crate::error::{Code, Failure};
 use crate::extra::{Extra, ExtraRecorder};
 use crate::histogram::{Histogram, Pair, merge};
+use crate::transport::Traffic;
 use std::collections::BTreeMap;
 
 /// What completed in [start_ns, end_ns); of one worker, or of several once merged.

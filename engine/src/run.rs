@@ -1,7 +1,7 @@
 //! A whole run: start the workers, merge what they hand over, stop them and wait for them, whatever happens.
 
 use crate::check::Checker;
-use crate::drive::{Clock, Ended, Extras, Job, Signals, Transport, drive_with};
+use crate::drive::{Ended, Extras, Job, Signals, drive_with};
 use crate::error::{Code, Error};
 use crate::grpc::Grpc;
 use crate::http::Http;
@@ -11,8 +11,10 @@ use crate::payload::{Draw, Pool};
 use crate::plan::{self, Plan};
 use crate::recorder::{Slice, WorkerSlice};
 use crate::schedule::{Schedule, Shared};
+use crate::scheduling;
 use crate::sequences::Sequences;
 use crate::spread::Spread;
+use crate::transport::{Clock, Transport};
 use crate::{grpc, http};
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use rustix::time::{ClockId, clock_gettime};
@@ -24,8 +26,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often the caller is asked whether it wants to be interrupted.
-const PULSE: Duration = Duration::from_millis(50);
+/// How often the caller is asked whether it wants to be interrupted where no slices come, each of which asks, too. A
+/// little more than the usual slice: waking twice for each would cost as much as a small load itself.
+const PULSE: Duration = Duration::from_millis(120);
 
 /// Progress: what closed since the last tick, and totals.
 #[derive(Debug, Default)]
@@ -234,6 +237,10 @@ impl Crew<'_> {
         self.pin(worker);
         // By default the kernel may wake a thread 50 microseconds late, to save energy.
         let _ = set_current_timer_slack(NonZeroU64::new(1));
+        if matches!(self.plan.schedule, plan::Schedule::Open(_)) {
+            // Where the kernel refuses, sends are as punctual as it lets them be; their lag says so.
+            let _ = scheduling::ask_for_short_slices();
+        }
         let go_on = || !self.signals.is_set();
         let connected = match self.target {
             Target::Grpc(targets) => {

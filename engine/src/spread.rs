@@ -1,17 +1,14 @@
 //! One load on several endpoints: each has a transport of its own, and requests are dealt to them by weight.
 
-use crate::alarm::Alarm;
-use crate::drive::{Clock, Event, Traffic, Transport};
 use crate::error::Error;
+use crate::reactor::{Reactor, Ready};
+use crate::transport::{Clock, Event, Traffic, Transport};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 /// Transports have deadlines of their own (when to dial again, until when a server must have greeted), none of them
 /// finer than this.
 const LOOK_NS: u64 = 5_000_000;
-const ALARM: Token = Token(usize::MAX >> 1);
 
 struct Member<T> {
     transport: T,
@@ -27,9 +24,8 @@ pub struct Spread<T> {
     total: i64,
     /// By token: whose request it is.
     owners: Vec<usize>,
-    poll: Poll,
-    ready: Events,
-    alarm: Alarm,
+    reactor: Reactor,
+    ready: Vec<Ready>,
     look_at: u64,
 }
 
@@ -37,12 +33,10 @@ impl<T: Transport + AsRawFd> Spread<T> {
     /// Transports with their weights, at least one.
     pub fn new(members: Vec<(T, u32)>) -> Result<Spread<T>, Error> {
         let set_up = Error::system("set up the event loop");
-        let poll = Poll::new().map_err(&set_up)?;
-        let alarm = Alarm::new(poll.registry(), ALARM).map_err(&set_up)?;
+        let reactor = Reactor::new().map_err(&set_up)?;
         for (n, (transport, _)) in members.iter().enumerate() {
             // An epoll instance is itself readable while it has something to say.
-            let mut source = SourceFd(&transport.as_raw_fd());
-            poll.registry().register(&mut source, Token(n), Interest::READABLE).map_err(&set_up)?;
+            reactor.watch(&mut SourceFd(&transport.as_raw_fd()), n).map_err(&set_up)?;
         }
         let total = members.iter().map(|(_, weight)| i64::from(*weight)).sum();
         let member = |(transport, weight)| Member { transport, weight: i64::from(weight), credit: 0, touched: true };
@@ -50,9 +44,8 @@ impl<T: Transport + AsRawFd> Spread<T> {
             members: members.into_iter().map(member).collect(),
             total,
             owners: Vec::new(),
-            poll,
-            ready: Events::with_capacity(64),
-            alarm,
+            reactor,
+            ready: Vec::new(),
             look_at: 0,
         })
     }
@@ -98,16 +91,10 @@ impl<T: Transport + AsRawFd> Transport for Spread<T> {
         if all {
             self.look_at = now + LOOK_NS;
         }
-        let until = until.min(self.look_at);
-        // A failed wait is only a short one: the caller looks at the clock and comes back.
-        if !events.is_empty() || until <= now {
-            let _ = self.poll.poll(&mut self.ready, Some(Duration::ZERO));
-        } else {
-            self.alarm.set(now, until);
-            let _ = self.poll.poll(&mut self.ready, None);
-        }
-        for event in self.ready.iter().filter(|event| event.token() != ALARM) {
-            let member = &mut self.members[event.token().0];
+        let until = if events.is_empty() { until.min(self.look_at) } else { now };
+        self.reactor.wait(now, until, &mut self.ready);
+        for ready in &self.ready {
+            let member = &mut self.members[ready.slot];
             // Edges are reported once: look again in the next turn, even if this one does not take everything.
             member.touched = true;
             member.transport.poll(clock, now, events);
@@ -128,6 +115,7 @@ impl<T: Transport + AsRawFd> Transport for Spread<T> {
 mod tests {
     use super::*;
     use crate::run::SystemClock;
+    use mio::Poll;
     use std::os::fd::RawFd;
 
     /// Answers in the next turn; its descriptor is never readable.

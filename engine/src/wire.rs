@@ -7,6 +7,15 @@ use rustls::ClientConnection;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 
+/// First and longest pause before connecting again to a server that does not answer.
+pub const FIRST_BACKOFF_NS: u64 = 10_000_000;
+const LONGEST_BACKOFF_NS: u64 = 1_000_000_000;
+
+/// How long to wait after so many attempts in a row that came to nothing.
+pub fn backoff_ns(failures: u32) -> u64 {
+    (FIRST_BACKOFF_NS << failures.saturating_sub(1).min(10)).min(LONGEST_BACKOFF_NS)
+}
+
 pub struct Wire {
     socket: TcpStream,
     tls: Option<Box<ClientConnection>>,

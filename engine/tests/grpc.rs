@@ -2,7 +2,7 @@
 
 mod support;
 
-use _engine::drive::{Clock, Job, Signals, drive};
+use _engine::drive::{Job, Signals, drive};
 use _engine::error::Error;
 use _engine::grpc::{Grpc, Target};
 use _engine::http2::frame;
@@ -10,6 +10,7 @@ use _engine::payload::{Draw, Pool};
 use _engine::plan::Order;
 use _engine::run::SystemClock;
 use _engine::schedule::Schedule;
+use _engine::transport::Clock;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -353,7 +354,9 @@ fn connections_whose_stream_ids_run_out_are_replaced() {
     let mut slices = Vec::new();
     let ended = drive(job, &mut grpc, &clock, |closed| slices.push(closed.slice));
     assert_eq!(slices.iter().map(|s| s.ok).sum::<u64>(), 100);
-    assert_eq!((ended.unfinished, ended.reconnects), (0, 9), "ten requests fit on each connection");
+    assert_eq!(ended.unfinished, 0);
+    // Ten requests fit on each connection; the last one is replaced, too, if the new one's greeting beats its answers.
+    assert!(matches!(ended.reconnects, 9 | 10), "{}", ended.reconnects);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+use _engine::extra::Extra;
 use _engine::plan::Plan;
 use _engine::run::LoadResult;
 use serde_json::{Value, json};
@@ -202,6 +203,29 @@ fn large_bodies_pass_whole_both_ways() {
     assert_eq!(result.ok, 6);
     assert!(server.seen.bodies.lock().unwrap().iter().all(|seen| *seen == body));
     assert!(result.slices.iter().map(|s| s.bytes_received).sum::<u64>() > 6 * (3 << 20));
+}
+
+#[test]
+fn writing_waiting_and_reading_are_told_apart() {
+    const PAUSE: Duration = Duration::from_millis(60);
+    let server = Server::raw("127.0.0.1:0", |session| {
+        let head = session.head()?;
+        // Meanwhile the sockets' buffers are full.
+        thread::sleep(PAUSE);
+        session.body(&head)?;
+        thread::sleep(PAUSE);
+        session.send(&OK[..OK.len() - 1])?;
+        thread::sleep(PAUSE);
+        session.send(&OK[OK.len() - 1..])
+    });
+    let result = load(&plan(server.address, 1, json!({"max_requests": 3})), &vec![1; 16 << 20]);
+    assert_eq!(result.ok, 3);
+    let sum = |part: fn(&Extra) -> u64| result.slices.iter().map(|slice| part(&slice.extra)).sum::<u64>();
+    // Of three requests one is enough: a client that is held up reads what came in pieces as one.
+    let pause = PAUSE.as_nanos() as u64 * 9 / 10;
+    assert!(sum(|extra| extra.write_ns) >= pause);
+    assert!(sum(|extra| extra.wait_ns) >= pause);
+    assert!(sum(|extra| extra.read_ns) >= pause);
 }
 
 #[test]

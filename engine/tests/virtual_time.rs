@@ -1,6 +1,6 @@
 //! Queues with known answers, through the real drive loop in virtual time: nothing waits and nothing is noisy.
 
-use _engine::drive::{Clock, Ended, Event, Job, Signals, Traffic, Transport, drive};
+use _engine::drive::{Ended, Job, Signals, drive};
 use _engine::error::{Code, Failure};
 use _engine::histogram::bucket_bounds;
 use _engine::payload::Draw;
@@ -8,6 +8,7 @@ use _engine::plan::{self, Arrivals, Order};
 use _engine::random::Random;
 use _engine::recorder::{Slice, WorkerSlice};
 use _engine::schedule::{Schedule, Shared};
+use _engine::transport::{Clock, Event, Traffic, Transport};
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -30,15 +30,14 @@ class NativeEngine:
     def _run(
         self, plan: LoadPlan, payloads: Sequence[bytes], on_slices: OnSlices | None, records: RecordFile
     ) -> LoadResult:
-        unseen = History()
+        unseen = _Unseen()
 
         def on_tick(tick: _engine.Tick) -> bool | int | None:
             records.write(slice_.records for slice_ in tick.slices)
-            fresh = [_decode(slice_) for slice_ in tick.slices]
             if on_slices is None:
-                unseen.extend(fresh)
+                unseen.add(tick.slices)
                 return None
-            answer = on_slices(fresh)
+            answer = on_slices([_decode(slice_) for slice_ in tick.slices])
             return checked_concurrency(plan, answer) if isinstance(answer, Adjust) else answer
 
         try:
@@ -51,8 +50,29 @@ class NativeEngine:
         except _engine.EngineError as error:
             raise LoadError(str(error)) from error
         records.write(slice_.records for slice_ in result.slices)
-        unseen.extend(_decode(slice_) for slice_ in result.slices)
-        return _result(result, unseen.slices)
+        unseen.add(result.slices)
+        return _result(result, unseen.slices())
+
+
+class _Unseen:
+    """Slices that nobody watches, in bounded memory; decoded many at a time, which disturbs the load least."""
+
+    _MOST_RAW = 32
+
+    def __init__(self) -> None:
+        self._history = History()
+        self._raw: list[_engine.Slice] = []
+
+    def add(self, fresh: Sequence[_engine.Slice]) -> None:
+        self._raw.extend(fresh)
+        if len(self._raw) >= self._MOST_RAW:
+            self.slices()
+
+    def slices(self) -> Sequence[Slice]:
+        """All so far."""
+        self._history.extend(_decode(slice_) for slice_ in self._raw)
+        self._raw.clear()
+        return self._history.slices
 
 
 def _decode(native: _engine.Slice) -> Slice:

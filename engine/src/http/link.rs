@@ -3,7 +3,7 @@
 use super::response::Response;
 use crate::check::{Checker, Sample};
 use crate::error::{Code, Failure};
-use crate::http2::outbox::Outbox;
+use crate::http2::outbox::{LARGE, Outbox};
 use crate::payload::Pool;
 use crate::wire::Wire;
 use std::io::{ErrorKind, Read};
@@ -12,7 +12,27 @@ use std::io::{ErrorKind, Read};
 pub struct Exchange {
     pub token: u32,
     /// The turn in which it was submitted, until its first byte has left.
-    pub unsent: Option<u64>,
+    unsent: Option<u64>,
+    /// So large that its last byte leaves later than its first, and has not yet.
+    unwritten: bool,
+    /// Something of its answer has come.
+    answering: bool,
+}
+
+impl Exchange {
+    pub fn new(token: u32, turn: u64) -> Exchange {
+        Exchange { token, unsent: Some(turn), unwritten: false, answering: false }
+    }
+}
+
+/// What one attempt to write brought.
+#[derive(Default)]
+pub struct Flushed {
+    pub bytes: u64,
+    /// A request whose first byte left later than in the turn of its submission.
+    pub late: Option<u32>,
+    /// A large request whose last byte has left.
+    pub written: Option<u32>,
 }
 
 pub struct Link {
@@ -34,6 +54,8 @@ pub enum Heard {
     Nothing,
     /// So many bytes; the socket may hold more.
     Bytes(usize),
+    /// So many bytes, the first of the answer to this request, and not its end.
+    First(usize, u32),
     /// So many bytes, and with them the end of the response.
     Answer(usize, Result<(), Failure>),
     /// The end of the stream where the response ends with it, too.
@@ -54,16 +76,19 @@ impl Link {
         }
     }
 
-    pub fn became_writable(&mut self) -> Result<(), Failure> {
+    /// True if there is something to write.
+    pub fn became_writable(&mut self) -> Result<bool, Failure> {
         self.writable |= self.wire.became_writable()?;
-        Ok(())
+        Ok(!self.outbox.is_empty())
     }
 
     #[inline]
-    pub fn open(&mut self, exchange: Exchange, head: &[u8], pool: &Pool, payload: u32) {
+    pub fn open(&mut self, mut exchange: Exchange, head: &[u8], pool: &Pool, payload: u32) {
+        let message = pool.get(payload).len();
+        exchange.unwritten = message > LARGE;
         self.exchange = Some(exchange);
         self.outbox.put(head);
-        self.outbox.put_payload(pool, payload, 0, pool.get(payload).len());
+        self.outbox.put_payload(pool, payload, 0, message);
     }
 
     /// Keep the answer of the request that was just opened.
@@ -79,27 +104,33 @@ impl Link {
         }
     }
 
-    /// Write what the kernel takes; returns how much of it, and the token of a request whose first byte left later than
-    /// in the turn of its submission.
+    /// Write what the kernel takes.
     #[inline]
-    pub fn flush(&mut self, pool: &Pool, turn: u64) -> Result<(u64, Option<u32>), Failure> {
+    pub fn flush(&mut self, pool: &Pool, turn: u64) -> Result<Flushed, Failure> {
         if !self.writable || self.outbox.is_empty() {
-            return Ok((0, None));
+            return Ok(Flushed::default());
         }
         let before = self.outbox.written();
         // Encrypted bytes may still wait in the wire; they leave when the socket says so.
         self.writable = self.outbox.write_to(pool, &mut self.wire).map_err(|error| self.wire.failure(&error))?;
-        let written = self.outbox.written() - before;
-        let late = match &mut self.exchange {
-            Some(exchange) if written > 0 => exchange.unsent.take().filter(|&submitted| submitted != turn),
-            _ => None,
-        };
-        Ok((written, late.and(self.exchange.as_ref()).map(|exchange| exchange.token)))
+        let mut flushed = Flushed { bytes: self.outbox.written() - before, ..Flushed::default() };
+        let Some(exchange) = self.exchange.as_mut().filter(|_| flushed.bytes > 0) else { return Ok(flushed) };
+        if exchange.unsent.take().is_some_and(|submitted| submitted != turn) {
+            flushed.late = Some(exchange.token);
+        }
+        if exchange.unwritten && self.outbox.is_empty() {
+            exchange.unwritten = false;
+            flushed.written = Some(exchange.token);
+        }
+        Ok(flushed)
     }
 
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<Heard, Failure> {
         let was_open = self.wire.is_open();
-        let read = self.wire.read(buffer);
+        let mut read = self.wire.read(buffer);
+        while read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
+            read = self.wire.read(buffer);
+        }
         if !was_open && self.wire.is_open() {
             self.writable = true;
         }
@@ -108,7 +139,6 @@ impl Link {
             Ok(0) => Err(self.cut(self.wire.ended())),
             Ok(count) => self.understand(&buffer[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Heard::Nothing),
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Heard::Bytes(buffer.len())),
             Err(error) => Err(self.cut(self.wire.failure(&error))),
         }
     }
@@ -124,12 +154,11 @@ impl Link {
     #[inline]
     fn understand(&mut self, input: &[u8]) -> Result<Heard, Failure> {
         let wrong = |what: &str| Failure::new(Code::ProtocolError, format!("the server sent {what}"));
-        if self.exchange.is_none() {
-            return Err(wrong("a response that nobody waits for"));
-        }
+        let Some(exchange) = &mut self.exchange else { return Err(wrong("a response that nobody waits for")) };
         let used = self.response.feed(input).map_err(|violation| wrong(violation.0))?;
         if !self.response.is_done() {
-            return Ok(Heard::Bytes(input.len()));
+            let is_first = !std::mem::replace(&mut exchange.answering, true);
+            return Ok(if is_first { Heard::First(input.len(), exchange.token) } else { Heard::Bytes(input.len()) });
         }
         if used < input.len() {
             return Err(wrong("more bytes than its response announced"));

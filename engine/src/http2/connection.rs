@@ -6,7 +6,7 @@ mod streaming;
 use super::Violation;
 use super::frame::{self, Header};
 use super::hpack::{Decoder, Head};
-use super::outbox::Outbox;
+use super::outbox::{LARGE, Outbox};
 use crate::check::{Checker, Sampler};
 use crate::error::Failure;
 use crate::grpc::response::Response;
@@ -24,8 +24,6 @@ const MAX_ANSWERS: usize = 10_000;
 /// Give the receive windows back once this much is used.
 const WINDOW_GRAIN: u32 = 1 << 30;
 const PREFIX_LEN: usize = 5;
-/// Messages above this size take a while to be written.
-const LARGE: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub enum Event {
@@ -41,7 +39,7 @@ pub enum Event {
         payload: u32,
         suffix: Suffix,
     },
-    /// Something of the answer has come.
+    /// Something of the answer has come, and its end not with it.
     First {
         token: u32,
     },
@@ -134,6 +132,8 @@ pub struct Connection {
     /// Open streams without a request.
     idle: Vec<u32>,
     sampler: Sampler,
+    /// Streams whose answer began in the bytes being read, and has not ended there as far as is known.
+    begun: Vec<u32>,
     /// Acknowledgements queued since the outbox was last empty.
     answers: usize,
 }
@@ -163,6 +163,7 @@ impl Connection {
             ends: VecDeque::new(),
             idle: Vec::new(),
             sampler: Sampler::default(),
+            begun: Vec::new(),
             answers: 0,
         };
         connection.greet();

@@ -7,6 +7,8 @@ use std::io::{self, IoSlice, Write};
 /// Payload parts up to this size are cheaper to copy than to write from where they are.
 const COPY_LIMIT: usize = 4096;
 const SLICES: usize = 64;
+/// Messages above this size take a while to be written.
+pub const LARGE: usize = 16 * 1024;
 
 enum Segment {
     /// That many of the bytes not written yet.

@@ -9,6 +9,16 @@ use crate::http2::hpack::Fields;
 impl Connection {
     /// Read frames; returns how many bytes were used. The rest must come again, with more behind it.
     pub fn receive(&mut self, input: &[u8], events: &mut Vec<Event>) -> Result<usize, Violation> {
+        let used = self.receive_frames(input, events)?;
+        for id in self.begun.drain(..) {
+            if let Some(stream) = self.streams.get(&id) {
+                events.push(Event::First { token: stream.token });
+            }
+        }
+        Ok(used)
+    }
+
+    fn receive_frames(&mut self, input: &[u8], events: &mut Vec<Event>) -> Result<usize, Violation> {
         let mut rest = input;
         loop {
             if let Receiving::Data { .. } = self.receiving {
@@ -162,8 +172,8 @@ impl Connection {
         self.decoder.decode(block, fields)?;
         if end_stream {
             self.end_stream(id, events);
-        } else if let Some(stream) = self.streams.get(&id).filter(|stream| !stream.idle) {
-            events.push(Event::First { token: stream.token });
+        } else if !self.manner.streaming {
+            self.begun.push(id);
         }
         Ok(())
     }
@@ -172,6 +182,9 @@ impl Connection {
         let Some(stream) = self.streams.remove(&id) else { return };
         if stream.idle {
             return self.not_idle(id);
+        }
+        if self.begun.last() == Some(&id) {
+            self.begun.pop();
         }
         if self.manner.streaming {
             // Our half is still open.
