@@ -107,13 +107,15 @@ def reset_scenario(
     loaded: LoadedScenario, *, keep: Collection[str] = (), dry_run: bool = False, home: Path | None = None
 ) -> tuple[Removal, ...]:
     """Undo what the ledger says setup made, and remove what dead runs left in memory and in engines."""
+    from runner.setup.containers import undo_image
     from runner.setup.reset import reset
 
     swept: tuple[Removal, ...] = ()
     if not dry_run:
         swept = tuple(swept_runtimes(loaded))
         sweep_shared_memory()
-    return swept + reset(state_of(loaded, home), keep=keep, dry_run=dry_run)
+    handlers = {"image": undo_image}
+    return swept + reset(state_of(loaded, home), keep=keep, dry_run=dry_run, handlers=handlers)
 
 
 def swept_runtimes(loaded: LoadedScenario) -> Iterator[Removal]:

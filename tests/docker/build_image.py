@@ -1,8 +1,9 @@
 """Makes a serving image without a registry or a download: this environment's own Python, Triton and model packages.
 
-`python tests/docker/build_image.py` prints the image's name. The name holds a digest of everything that goes in, so an
-image that is there already is used again. It is laid out as the vendor's: `tritonserver` on PATH, /opt/tritonserver,
-`python3` for python models and setup scripts. One layer, streamed to the engine: nothing is written twice.
+`python tests/docker/build_image.py [TAG]` prints the image's name and gives it that tag, too. The name holds a digest
+of everything that goes in, so an image that is there already is used again. It is laid out as the vendor's:
+`tritonserver` on PATH, /opt/tritonserver, `python3` for python models and setup scripts. It is one layer, streamed to
+the engine: nothing is written twice.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ def main() -> None:
     """Make the image unless it is there, and print its name."""
     import docker
 
-    print(ensure_image(docker.from_env()))
+    client = docker.from_env()
+    name = ensure_image(client)
+    for tag in sys.argv[1:2]:
+        client.images.get(name).tag(tag)
+    print(name)
 
 
 def ensure_image(client: Any) -> str:

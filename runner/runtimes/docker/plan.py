@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from runner.results.secrets import looks_secret
+
 LOOPBACK = "127.0.0.1"
 _SCRATCH = "rw,exec,nosuid,nodev,mode=1777"
 """Of /tmp. Executable: the python backend unpacks environments there and runs them."""
@@ -44,6 +46,8 @@ class ContainerPlan:
     labels: Mapping[str, str]
     entrypoint: tuple[str, ...] | None = None
     """None: the image's own."""
+    folder: str | None = None
+    """Where the command starts; None: where the image says."""
     env: Mapping[str, str] = field(default_factory=dict)
     binds: tuple[Bind, ...] = ()
     publish: Mapping[int, int | None] = field(default_factory=dict)
@@ -73,6 +77,7 @@ def sdk_arguments(plan: ContainerPlan) -> dict[str, Any]:
         "command": list(plan.command),
         "name": plan.name,
         "entrypoint": list(plan.entrypoint) if plan.entrypoint else None,
+        "working_dir": plan.folder,
         "user": plan.user,
         "labels": dict(plan.labels),
         "environment": dict(plan.env),
@@ -124,7 +129,8 @@ def _options(plan: ContainerPlan) -> Iterator[str]:
     if plan.ipc != "host":
         yield f"--shm-size={plan.shm_bytes}"
     for name, value in plan.env.items():
-        yield f"--env={name}={value}"
+        # Logs keep this line: without a value the variable is passed on from the environment of whoever runs it.
+        yield f"--env={name}" if looks_secret(name) else f"--env={name}={value}"
     for bind in plan.binds:
         yield f"--mount=type=bind,src={bind.source},dst={bind.target}{'' if bind.writable else ',readonly'}"
     for inside, outside in plan.publish.items():
@@ -137,6 +143,8 @@ def _options(plan: ContainerPlan) -> Iterator[str]:
                 for option, value in {**limits, **memory}.items() if value)  # fmt: skip
     if plan.gpus:
         yield from _gpu_options(plan.gpus)
+    if plan.folder:
+        yield f"--workdir={plan.folder}"
     if plan.entrypoint:
         yield f"--entrypoint={plan.entrypoint[0]}"
 

@@ -80,14 +80,13 @@ class DockerRuntime:
         check_readable(spec.repository, plan.user)
         if launch.ipc == "host":
             stack.callback(ownership.remove_shared_memory, shm_prefix(identity))
-        log = _begin_log(spec.log, plan)
         container, refused = self._started(launch, plan, stack)
+        plan = plan.without_ulimits(*refused)
+        log = _begin_log(spec.log, plan)
         output = LogFile(container, spec.log)
         seen = gpus.prove(container, launch.gpus)
         triton = Triton(identity, endpoint(_published(container, chosen, launch)), log, spec)
-        server = DockerServer(
-            triton, container, plan.without_ulimits(*refused), image, self._engine, output, seen, refused
-        )
+        server = DockerServer(triton, container, plan, image, self._engine, output, seen, refused)
         stack.callback(server.stop)
         return server
 

@@ -76,7 +76,7 @@ class DockerServer:
         """Versions and identifiers for the manifest."""
         plan, limits = self.plan, {name: str(limit) for name, limit in self.plan.ulimits.items()}
         limits |= dict.fromkeys(self.refused_ulimits, "refused by the engine")
-        return {
+        facts = {
             "runtime": "docker",
             "server": f"tritonserver {self.triton.version}",
             "image": self.image.name,
@@ -90,6 +90,8 @@ class DockerServer:
             "shm_bytes": "shared with this machine" if plan.ipc == "host" else str(plan.shm_bytes),
             **{f"ulimit_{name}": limit for name, limit in limits.items()},
         }
+        # An image that no registry knows has no digest there.
+        return {name: text for name, text in facts.items() if text}
 
     def stop(self) -> None:
         """End the server in order; at once if it does not comply. Whoever started the container removes it."""

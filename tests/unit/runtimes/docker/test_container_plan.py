@@ -120,3 +120,10 @@ def test_a_repository_that_the_user_cannot_read_is_refused(tmp_path: Path) -> No
     check_readable(tmp_path, "0:0")
     with pytest.raises(RigError, match=r"cannot be read by user 54321:54321 of the container \(its mode is 700\)"):
         check_readable(tmp_path, "54321:54321")
+
+
+def test_secrets_are_not_in_the_command_that_logs_keep() -> None:
+    line = command_line(plan(env={"HF_TOKEN": "hush", "OMP_NUM_THREADS": "4"}))
+    assert "--env=HF_TOKEN" in line
+    assert "--env=OMP_NUM_THREADS=4" in line
+    assert "hush" not in " ".join(line)
