@@ -32,11 +32,9 @@ class Ports:
     metrics: int
 
 
-def endpoint(ports: Ports) -> Endpoint:
-    """Where a server on this machine answers."""
-    return Endpoint(
-        http=f"127.0.0.1:{ports.http}", grpc=f"127.0.0.1:{ports.grpc}", metrics=f"127.0.0.1:{ports.metrics}"
-    )
+def endpoint(ports: Ports, host: str = "127.0.0.1") -> Endpoint:
+    """Where a server answers."""
+    return Endpoint(http=f"{host}:{ports.http}", grpc=f"{host}:{ports.grpc}", metrics=f"{host}:{ports.metrics}")
 
 
 def fixed_ports(flags: Mapping[str, object]) -> dict[str, int]:

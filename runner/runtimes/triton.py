@@ -58,6 +58,16 @@ class Triton:
         self.stubs = tuple(python_stubs(self.identity))
         return True
 
+    def answers_at(self, address: str) -> bool:
+        """Whether this very server answers gRPC at another address, too."""
+        from runner.services.kserve import KServeGrpc
+
+        with closing(KServeGrpc(address, timeout_s=_PROBE_TIMEOUT_S, tls=self.spec.tls)) as service:
+            try:
+                return service.server()[0] == self.identity
+            except ServiceError:
+                return False
+
     def reload(self, check: Callable[[], None]) -> None:
         """Unload the models with all they need, load them, and wait for the canary."""
         from runner.runtimes.reloading import reload_models

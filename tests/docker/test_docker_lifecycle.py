@@ -85,7 +85,9 @@ def test_a_server_is_hardened_and_says_what_it_is(
         assert (mount["Type"], mount["Source"], mount["RW"]) == ("bind", str(spec.repository), False)
         bindings = seen["NetworkSettings"]["Ports"]
         assert {bound["HostIp"] for ports in bindings.values() for bound in ports} == {"127.0.0.1"}
-        assert server.endpoint.grpc == f"127.0.0.1:{bindings['8001/tcp'][0]['HostPort']}"
+        assert server.endpoint.grpc == f"{seen['NetworkSettings']['IPAddress']}:8001", "past the engine's proxy"
+        with closing(KServeGrpc(f"127.0.0.1:{bindings['8001/tcp'][0]['HostPort']}")) as published:
+            assert published.ready("identity")
         status = container.exec_run(["cat", "/proc/1/status"]).output.decode()
         assert "CapEff:\t0000000000000000" in status
         assert "CapBnd:\t0000000000000000" in status

@@ -20,15 +20,12 @@ from runner.runtimes.docker.engine import EngineFacts, connect, explanation, fac
 from runner.runtimes.docker.images import Image, Say
 from runner.runtimes.docker.launching import base_plan, check_readable, read_only_binds
 from runner.runtimes.docker.plan import ContainerPlan, command_line
-from runner.runtimes.docker.server import PROGRAM, DockerServer, no_program
+from runner.runtimes.docker.server import INSIDE, PROGRAM, DockerServer, no_program
 from runner.runtimes.interrupts import terminations_as_exit
 from runner.runtimes.ports import ATTEMPTS, PortTakenError, lost_error
 from runner.runtimes.serverlog import ServerLog
 from runner.runtimes.triton import Triton, new_identity
 from runner.scenario.schema import DockerLaunch
-
-INSIDE = Ports(http=8000, grpc=8001, metrics=8002)
-"""Ports in a container that has a network of its own."""
 
 
 class DockerRuntime:

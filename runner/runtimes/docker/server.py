@@ -11,7 +11,7 @@ from typing import Any
 from runner.errors import RigError, ServiceError
 from runner.processes import start_time
 from runner.runtimes import ownership
-from runner.runtimes.command import EXIT_TIMEOUT_S
+from runner.runtimes.command import EXIT_TIMEOUT_S, Ports, endpoint
 from runner.runtimes.docker.containers import OUT_OF_MEMORY, LogFile, ended, killed_for_memory
 from runner.runtimes.docker.engine import EngineFacts, as_service_errors, explanation, is_engine_error, is_missing
 from runner.runtimes.docker.images import Image
@@ -22,6 +22,8 @@ from runner.services.base import Endpoint
 
 _STOP_GRACE_S = EXIT_TIMEOUT_S + 5
 PROGRAM = "tritonserver"
+INSIDE = Ports(http=8000, grpc=8001, metrics=8002)
+"""Ports in a container that has a network of its own."""
 NOT_EXECUTED = 127
 """Exit status of the container's init when there is no such program."""
 _MORE_MEMORY = "raise launch.memory, or serve fewer instances or smaller batches"
@@ -54,6 +56,7 @@ class DockerServer:
         if not self.triton.wait_ready(self._check_start):
             raise PortTakenError
         self.process = self._visible_process()
+        self._avoid_proxy()
         self.check()
 
     def pids(self) -> Sequence[int] | None:
@@ -86,6 +89,7 @@ class DockerServer:
             "container": self.container.id[:12],
             "gpus": "; ".join(self.gpus) or "none",
             "network": plan.network,
+            "reached_at": self.endpoint.grpc,
             "user": plan.user,
             "shm_bytes": "shared with this machine" if plan.ipc == "host" else str(plan.shm_bytes),
             **{f"ulimit_{name}": limit for name, limit in limits.items()},
@@ -143,6 +147,20 @@ class DockerServer:
             raise PortTakenError if self.plan.network == "host" and self.triton.log.port_taken() else error
         if failed := self.triton.failed_load():
             raise self._with_memory(failed)
+
+    def _avoid_proxy(self) -> None:
+        """Talk to the container's own address where that works.
+
+        A published port of the loopback address is served by a process of the engine that copies every byte: it would
+        be measured along with the server. From another machine or a virtual one only the published port can be reached.
+        """
+        if self.plan.network != "bridge":
+            return
+        self.container.reload()
+        networks = self.container.attrs["NetworkSettings"].get("Networks") or {}
+        address = next((network["IPAddress"] for network in networks.values() if network.get("IPAddress")), None)
+        if address and self.triton.answers_at(f"{address}:{INSIDE.grpc}"):
+            self.triton.endpoint = endpoint(INSIDE, address)
 
     def _visible_process(self) -> tuple[int, int] | None:
         """The engine may run elsewhere, where its pids mean other processes: only one with our marker counts."""
