@@ -53,6 +53,11 @@ class Cli:
         return sorted(path.name for path in (self.folder / "runs").glob("*")) if (self.folder / "runs").exists() else []
 
 
+def is_running(containers: list[Any]) -> bool:
+    """Not merely made: where a limit is refused the first one never runs and is replaced."""
+    return any(container.status == "running" for container in containers)
+
+
 def wait_for(condition: Callable[[], Any], seconds: float = 240) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -67,7 +72,7 @@ def test_the_whole_scenario_in_containers(tmp_path: Path, image: str, client: An
     assert killed.stdout is not None
     try:
         [run_id] = wait_for(cli.runs)
-        wait_for(lambda: containers_of(run_id) or killed.poll() is not None)
+        wait_for(lambda: is_running(containers_of(run_id)) or killed.poll() is not None)
     finally:
         killed.send_signal(signal.SIGKILL)
         said = killed.communicate()[0]
