@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from runner.errors import RigError, UsageError
 from runner.scenario.case import launch_of
 from runner.scenario.matrix import expand
-from runner.scenario.schema import EmbeddedLaunch
+from runner.scenario.schema import DockerLaunch, EmbeddedLaunch
 from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions, Silent
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.measuring import measure_all, sweep_shared_memory
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runner.results.run import Run
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
+    from runner.scenario.schema import Scenario
     from runner.setup.base import Prepared
     from runner.setup.reset import Removal
 
@@ -142,12 +143,23 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
 
     cases = expand(loaded)
     for case in cases:
-        if launch_of(case.scenario).kind != loaded.launch.kind:
-            raise UsageError("an axis cannot change the kind of a launch", hint="write a target for each, and run both")
+        check_launch(case.scenario, loaded.launch.kind)
         settings_for(resolve(case.scenario.measure), case.scenario.load)
         schedule_of(case.scenario.load)
     anchor_case(cases, loaded.scenario.matrix.anchor)
     return cases
+
+
+def check_launch(scenario: Scenario, kind: str) -> None:
+    """Refuse a launch that the chosen runtime cannot follow, or that the workload could not reach."""
+    launch = launch_of(scenario)
+    if launch.kind != kind:
+        raise UsageError("an axis cannot change the kind of a launch", hint="write a target for each, and run both")
+    if isinstance(launch, DockerLaunch) and launch.ipc != "host" and scenario.workload.shared_memory == "system":
+        raise UsageError(
+            "workload.shared_memory is `system`, but the container of this target has memory of its own",
+            hint="set `ipc: host` in its launch, and `user` to yours",
+        )
 
 
 def default_rooms(loaded: LoadedScenario, options: RunOptions | None = None, observer: Observer | None = None) -> Rooms:

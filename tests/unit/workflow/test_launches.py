@@ -61,6 +61,17 @@ def test_an_axis_may_change_a_launch_but_not_its_kind(load: Callable[..., Loaded
         checked_cases(swept)
 
 
+def test_memory_that_a_container_cannot_see_is_refused_before_anything_starts(
+    load: Callable[..., LoadedScenario],
+) -> None:
+    shared = "workload.shared_memory=system"
+    with pytest.raises(UsageError, match="has memory of its own") as caught:
+        checked_cases(load("box", shared))
+    assert "ipc: host" in (caught.value.hint or "")
+    assert checked_cases(load("box", shared, "targets.box.launch.ipc=host"))
+    assert checked_cases(load("here", shared))
+
+
 def test_a_container_sees_the_artifacts_that_its_models_are_told_of(
     load: Callable[..., LoadedScenario], tmp_path: Path
 ) -> None:
