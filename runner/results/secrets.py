@@ -13,17 +13,22 @@ _SECRET = re.compile(r"(?i)authorization|token|secret|passw(?:or)?d|credential|c
 
 
 def without_secrets(resolved: str) -> str:
-    """The resolved scenario with the values of secret headers, and the defaults of secret variables, hidden."""
+    """The resolved scenario with secret headers, environment variables and defaults of variables hidden."""
     document = yaml.safe_load(resolved)
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120) if _hide(document) else resolved
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a header or variable of this name probably holds a secret."""
+    return bool(_SECRET.search(name))
 
 
 def _hide(document: Any) -> bool:
     """Hide in place; True if there was something to hide."""
     if not isinstance(document, dict):
         return False
-    headers = [table for node in _mappings(document) if isinstance(table := node.get("headers"), dict)]
-    found = [(table, name) for table in headers for name in table if _SECRET.search(str(name))]
+    tables = [node.get(key) for node in _mappings(document) for key in ("headers", "env")]
+    found = [(table, name) for table in tables if isinstance(table, dict) for name in table if looks_secret(str(name))]
     variables = document.get("vars")
     if isinstance(variables, dict):
         found += [(v, "default") for name, v in variables.items() if _is_secret(str(name), v)]

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from runner.services.base import Endpoint
 from runner.services.tls import Tls
+
+if TYPE_CHECKING:
+    from runner.scenario.schema import DockerLaunch
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class ServerSpec:
     ready_timeout_s: float = 120.0
     tls: Tls | None = None
     """How to ask for readiness where the server speaks TLS."""
+    launch: DockerLaunch | None = None
+    """How its container is made, where an axis gives it another launch than its runtime has."""
+    reads: tuple[Path, ...] = ()
+    """Files and folders outside the repository that its models are told of."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -49,7 +56,8 @@ class ServerSpec:
 class RunningServer(Protocol):
     """A server that is up."""
 
-    endpoint: Endpoint
+    @property
+    def endpoint(self) -> Endpoint: ...
 
     def pids(self) -> Sequence[int] | None:
         """Its processes on this machine, roots of their trees; None where they cannot be told from here."""

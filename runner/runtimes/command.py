@@ -32,11 +32,9 @@ class Ports:
     metrics: int
 
 
-def endpoint(ports: Ports) -> Endpoint:
-    """Where a server on this machine answers."""
-    return Endpoint(
-        http=f"127.0.0.1:{ports.http}", grpc=f"127.0.0.1:{ports.grpc}", metrics=f"127.0.0.1:{ports.metrics}"
-    )
+def endpoint(ports: Ports, host: str = "127.0.0.1") -> Endpoint:
+    """Where a server answers."""
+    return Endpoint(http=f"{host}:{ports.http}", grpc=f"{host}:{ports.grpc}", metrics=f"{host}:{ports.metrics}")
 
 
 def fixed_ports(flags: Mapping[str, object]) -> dict[str, int]:
@@ -51,8 +49,18 @@ def fixed_ports(flags: Mapping[str, object]) -> dict[str, int]:
     return {kind: int(str(port)) for kind, port in wanted.items()}
 
 
-def server_argv(program: Path, spec: ServerSpec, ports: Ports, backends: Path, identity: str) -> list[str]:
+def server_argv(
+    program: Path | str,
+    spec: ServerSpec,
+    ports: Ports,
+    backends: Path | None,
+    identity: str,
+    *,
+    address: str = "127.0.0.1",
+) -> list[str]:
     """The whole command: what the runner needs first, then the scenario's own flags, which win where both exist.
+
+    Without `backends` the server uses those that it was installed with.
 
     Raises:
         RigError: a flag that would take the server out of the runner's hands.
@@ -64,13 +72,13 @@ def server_argv(program: Path, spec: ServerSpec, ports: Ports, backends: Path, i
         "id": identity,
         "model-repository": spec.repository.absolute(),
         "model-control-mode": "explicit",
-        "backend-directory": backends,
+        **({"backend-directory": backends} if backends else {}),
         "backend-config": f"python,shm-region-prefix-name={shm_prefix(identity)}",
-        "http-address": "127.0.0.1",
+        "http-address": address,
         "http-port": ports.http,
-        "grpc-address": "127.0.0.1",
+        "grpc-address": address,
         "grpc-port": ports.grpc,
-        "metrics-address": "127.0.0.1",
+        "metrics-address": address,
         "metrics-port": ports.metrics,
         "exit-timeout-secs": EXIT_TIMEOUT_S,
     }

@@ -11,7 +11,13 @@ import psutil
 from runner.errors import RigError
 from runner.runtimes.command import Ports
 
-_KINDS = ("http", "grpc", "metrics")
+KINDS = ("http", "grpc", "metrics")
+ATTEMPTS = 3
+"""Between choosing a free port and the server binding it, somebody else may take it."""
+
+
+class PortTakenError(Exception):
+    """The server found a port taken that was free a moment before."""
 
 
 def choose_ports(fixed: Mapping[str, int]) -> Ports:
@@ -22,7 +28,7 @@ def choose_ports(fixed: Mapping[str, int]) -> Ports:
     """
     if len(set(fixed.values())) < len(fixed):
         raise RigError(f"server.flags give one port to two services: {dict(fixed)}", hint="give each its own")
-    fixed_first = sorted(_KINDS, key=lambda kind: kind not in fixed)
+    fixed_first = sorted(KINDS, key=lambda kind: kind not in fixed)
     with ExitStack() as held:
         # All are held until all are chosen, so that they differ.
         return Ports(**{kind: _bind(held, kind, fixed.get(kind, 0)) for kind in fixed_first})
@@ -45,6 +51,14 @@ def taken(kind: str, port: int) -> RigError:
     return RigError(
         f"port {port} ({kind}) is taken{_by_whom(port)}",
         hint=f"stop that process, or remove server.flags.{kind}-port so that a free port is chosen",
+    )
+
+
+def lost_error(attempts: int) -> RigError:
+    """The error for ports that were lost again and again."""
+    return RigError(
+        f"the server found its ports taken {attempts} times in a row",
+        hint="something on this machine takes ports as they become free; stop it, or set server.flags.grpc-port",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runner.scenario.schema import Scenario
+from runner.scenario.schema import EmbeddedLaunch, Launch, Scenario
 
 
 @dataclass(frozen=True)
@@ -22,3 +22,8 @@ class Case:
     """Equal for cases that can share one running server (same setup, repository, server and launch)."""
     skipped: str | None = None
     """Why the matrix leaves it out, or None."""
+
+
+def launch_of(scenario: Scenario) -> Launch:
+    """How a resolved scenario's server is started: it holds no target but the chosen one."""
+    return next((target.launch for target in scenario.targets.values()), EmbeddedLaunch())

@@ -17,6 +17,7 @@ from runner.scenario.tree import Node, Path_, Place, dotted
 Kind = Literal["folder", "file", "any"]
 
 _PATHS: dict[Pattern, Kind] = {
+    ("targets", "*", "launch", "mounts", "*"): "any",
     ("setup", "*", "script"): "file",
     ("setup", "*", "path"): "folder",
     ("repository", "models", "*", "from"): "folder",

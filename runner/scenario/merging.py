@@ -33,6 +33,8 @@ _NAMED: tuple[Pattern, ...] = (
     ("vars", "*"),
     ("targets", "*"),
     ("targets", "*", "set", "*"),
+    ("targets", "*", "launch", "env", "*"),
+    ("targets", "*", "launch", "mounts", "*"),
     ("setup", "*"),
     ("setup", "*", "args", "*"),
     ("repository", "models", "*"),

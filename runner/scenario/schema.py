@@ -19,6 +19,7 @@ from runner.scenario.schema_base import (
     Strict,
     refuse,
 )
+from runner.scenario.schema_docker import DockerLaunch, Gpus, Ulimits
 from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
 from runner.scenario.schema_load import (
     ClientSettings,
@@ -87,6 +88,7 @@ __all__ = [
     "DataInput",
     "Dataset",
     "Decode",
+    "DockerLaunch",
     "EmbeddedLaunch",
     "EnumVar",
     "ExportStep",
@@ -96,6 +98,7 @@ __all__ = [
     "FolderDataset",
     "GammaLoad",
     "GeneratedInput",
+    "Gpus",
     "Identifier",
     "Input",
     "IntAxis",
@@ -138,6 +141,7 @@ __all__ = [
     "Target",
     "Telemetry",
     "TlsSettings",
+    "Ulimits",
     "Validate",
     "Var",
     "VarBase",

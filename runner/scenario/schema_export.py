@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from runner.scenario import (
     schema,
+    schema_docker,
     schema_inputs,
     schema_load,
     schema_matrix,
@@ -32,6 +33,7 @@ _MODULES = (
     schema_inputs,
     schema_workload,
     schema_targets,
+    schema_docker,
     schema_setup,
     schema_load,
     schema_matrix,

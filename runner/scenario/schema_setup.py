@@ -34,7 +34,16 @@ class FetchStep(StepBase):
     """Name of the artifact; by default the last part of the URL."""
 
 
-class ExportStep(StepBase):
+class ContainedStep(StepBase):
+    """What a step has that runs a program in the target."""
+
+    image: str | None = Field(default=None, min_length=1)
+    """Run in a container of this image; by default where the server runs, so in its image for `launch.kind: docker`."""
+    network: bool = False
+    """Whether its container reaches the network; on this machine itself nothing is cut off."""
+
+
+class ExportStep(ContainedStep):
     """Run an export script in the target; it writes one model file."""
 
     kind: Literal["export"]
@@ -84,7 +93,7 @@ class FolderDataset(StepBase):
     """Use only the first so many."""
 
 
-class ScriptStep(StepBase):
+class ScriptStep(ContainedStep):
     """Run any script in the target; it writes one file or folder."""
 
     kind: Literal["script"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from runner.scenario.schema_base import OPTION, VARIABLE, Strict, check_bounds
+from runner.scenario.schema_docker import DockerLaunch
 from runner.units import ByteSize
 
 
@@ -116,7 +117,25 @@ class EmbeddedLaunch(Strict):
     """How the server is started."""
 
 
-Launch = EmbeddedLaunch
+_KINDS = ("embedded", "docker")
+
+
+def _tag(value: Any) -> str | None:
+    """Without a kind it is the embedded server, unless it names an image."""
+    if not isinstance(value, dict):
+        return f"launch:{getattr(value, 'kind', 'embedded')}"
+    kind = value.get("kind", "docker" if "image" in value else "embedded")
+    return f"launch:{kind}" if kind in _KINDS else None
+
+
+Launch = Annotated[
+    Annotated[EmbeddedLaunch, Tag("launch:embedded")] | Annotated[DockerLaunch, Tag("launch:docker")],
+    Discriminator(
+        _tag,
+        custom_error_type="union_tag_invalid",
+        custom_error_context={"discriminator": "kind", "tag": "", "expected_tags": ", ".join(_KINDS)},
+    ),
+]
 
 
 class Target(Strict):

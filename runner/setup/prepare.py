@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import SetupError
-from runner.scenario.schema import ExportStep, FetchStep, Scenario, ScriptStep, SyntheticJpegDataset
+from runner.scenario.case import launch_of
+from runner.scenario.schema import DockerLaunch, ExportStep, FetchStep, Scenario, ScriptStep, SyntheticJpegDataset
 from runner.scenario.schema import Step as StepConfig
 from runner.setup.base import Action, Artifact, OnProgress, Prepared, Progress, Step, StepReport
+from runner.setup.containers import Containers
 from runner.setup.dataset import ImageFolder, SyntheticJpegs
 from runner.setup.failures import os_problem
 from runner.setup.fetch import Fetch, Missing
+from runner.setup.places import Place
 from runner.setup.references import needed_steps, references
 from runner.setup.repository import AssembleRepository, check_sources
 from runner.setup.script import RunScript
@@ -67,9 +70,13 @@ class _Preparation:
         self._repositories = Store(state, state.repositories, "repository", named=False)
         self._configs = {name: config.model_dump(mode="json", by_alias=True) for name, config in scenario.setup.items()}
         self._needed = self._needed_steps()
+        self._launch = launch_of(scenario)
+        self._containers = Containers(state.ledger, options.on_progress, offline=options.offline)
 
     def run(self) -> Prepared:
         check_sources(self._scenario.repository.models)
+        self._containers.may_pull = True
+        self._bring_image()
         self._store.sweep()
         self._repositories.sweep()
         steps = [self._step(name) for name in self._needed]
@@ -85,6 +92,7 @@ class _Preparation:
 
     def plan(self) -> tuple[StepReport, ...]:
         check_sources(self._scenario.repository.models)
+        self._bring_image()
         for name in self._needed:
             step = self._step(name)
             stamp = self._foresee(step, self._store)
@@ -105,7 +113,15 @@ class _Preparation:
         return needed_steps(self._configs, roots, always)
 
     def _step(self, name: str) -> Step:
-        return make_step(name, self._scenario.setup[name], self._state, trust_first_use=self._options.trust_first_use)
+        config = self._scenario.setup[name]
+        place = self._containers.place_for(config, self._launch)
+        return make_step(name, config, self._state, place, trust_first_use=self._options.trust_first_use)
+
+    def _bring_image(self) -> None:
+        """The serving image is an artifact like any other: made ready by setup, reported, undone by reset."""
+        if isinstance(self._launch, DockerLaunch):
+            action, reason = self._containers.bring(self._launch.image)
+            self._reports.append(StepReport(self._launch.image, "image", action, reason))
 
     def _inputs(self, step: Step) -> dict[str, Artifact] | None:
         """Artifacts that a step refers to, or None while one of them does not exist."""
@@ -180,13 +196,15 @@ class _Preparation:
             self._options.on_progress(Progress(step.name, message))
 
 
-def make_step(name: str, config: StepConfig, state: StateDirectory, *, trust_first_use: bool = False) -> Step:
+def make_step(
+    name: str, config: StepConfig, state: StateDirectory, place: Place | None = None, *, trust_first_use: bool = False
+) -> Step:
     """The step that a piece of the scenario describes."""
     match config:
         case FetchStep():
             return Fetch(name, config, state, trust_first_use=trust_first_use)
         case ExportStep() | ScriptStep():
-            return RunScript(name, config, state.digests)
+            return RunScript(name, config, state.digests, place)
         case SyntheticJpegDataset():
             return SyntheticJpegs(name, config)
         case _:

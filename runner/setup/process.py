@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _KEPT = (
 )  # fmt: skip
 """What a script sees of the caller's environment; anything else would be an input that no fingerprint knows."""
 
-_TAIL_LINES = 12
+TAIL_LINES = 12
 _GRACE_S = 3.0
 
 # Runs in the child before the script: die with the parent even when it is killed with SIGKILL. Done by a small program
@@ -37,7 +37,7 @@ except OSError as error: sys.exit(f"cannot run {sys.argv[2]}: {error.strerror}")
 """
 
 
-def command_for(script: Path) -> list[str]:
+def command_for(script: Path, python: str) -> list[str]:
     """How to run a script, by its suffix or its executable bit.
 
     Raises:
@@ -47,7 +47,7 @@ def command_for(script: Path) -> list[str]:
         hint = "name a file of setup_scripts/, or a path relative to the scenario file"
         raise SetupError(f"no such script: {script}", hint=hint)
     if script.suffix == ".py":
-        return [sys.executable, str(script)]
+        return [python, str(script)]
     if script.suffix == ".sh":
         return ["/bin/sh", str(script)]
     if os.access(script, os.X_OK):
@@ -64,7 +64,7 @@ def run_script(command: Sequence[str], bench: Workbench, directory: Path) -> Non
     """
     environment = script_environment(os.environ, directory)
     bench.note(f"$ {shlex.join(command)}")
-    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
     with _leashed(command, directory, environment) as process:
         assert process.stdout
         for line in process.stdout:
@@ -73,12 +73,17 @@ def run_script(command: Sequence[str], bench: Workbench, directory: Path) -> Non
             bench.say(tail[-1][:200])
         status = process.wait()
     if status:
-        how = f"ended with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
-        last = "".join(f"\n  | {line}" for line in tail) or " and printed nothing"
-        raise SetupError(
-            f"setup.{bench.step}: {_name_of(command)} {how}{last}",
-            hint=f"the whole output is in {bench.log.name}; {bench.reproduce} repeats the step",
-        )
+        raise failure(bench, _name_of(command), status, tail)
+
+
+def failure(bench: Workbench, script: str, status: int, tail: Iterable[str], because: str = "") -> SetupError:
+    """The error of a script that did not end well; a negative status is the signal that ended it."""
+    how = f"ended with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+    last = "".join(f"\n  | {line}" for line in tail) or " and printed nothing"
+    return SetupError(
+        f"setup.{bench.step}: {script} {how}{because}{last}",
+        hint=f"the whole output is in {bench.log.name}; {bench.reproduce} repeats the step",
+    )
 
 
 def script_environment(environment: Mapping[str, str], directory: Path) -> dict[str, str]:

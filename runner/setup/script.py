@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,19 @@ from runner.errors import SetupError
 from runner.scenario.schema import ExportStep, ScriptStep
 from runner.setup.base import Artifact, Parts, Product, Workbench
 from runner.setup.digest import DigestCache
-from runner.setup.fingerprint import host_parts, imported_distributions, version_parts
-from runner.setup.process import command_for, reproduce_text, run_script
+from runner.setup.places import Call, Place, ThisMachine
 from runner.setup.references import substitute
 
 
 class RunScript:
-    """Runs `script --output PATH --key value …` in this machine's Python."""
+    """Runs `script --output PATH --key value …` in the Python of its place: this machine or a container."""
 
-    def __init__(self, name: str, config: ExportStep | ScriptStep, digests: DigestCache) -> None:
+    def __init__(
+        self, name: str, config: ExportStep | ScriptStep, digests: DigestCache, place: Place | None = None
+    ) -> None:
         self.name = name
         self.kind: str = config.kind
-        self._config, self._digests = config, digests
+        self._config, self._digests, self._place = config, digests, place or ThisMachine()
 
     def fingerprint(self, inputs: Mapping[str, Artifact]) -> Parts:
         script = Path(self._config.script)
@@ -32,29 +32,27 @@ class RunScript:
         parts = {"kind": self.kind, "script": self._digests.file(script), "output": self._config.output}
         for key, value in self._config.args.items():
             parts[f"args.{key}"] = argument_text(value)
-            if isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value):
-                parts[f"file args.{key}"] = self._digests.file(Path(value))
+        parts |= {f"file args.{key}": self._digests.file(path) for key, path in self._files().items()}
         parts |= {f"setup.{name}": artifact.digest for name, artifact in inputs.items()}
-        return parts | host_parts() | version_parts(imported_distributions(script))
+        return {**parts, **self._place.parts(script)}
 
     def run(self, bench: Workbench) -> Product:
         output = bench.directory / self._config.output
-        base = command_for(Path(self._config.script))
         arguments = [part for key, value in self._config.args.items() for part in self._pair(key, value, bench.inputs)]
-        bench.reproduce.write_text(reproduce_text(self.name, [*base, "--output", "OUT", *arguments], output.name))
-        work = bench.directory / ".work"
-        work.mkdir()
-        try:
-            run_script([*base, "--output", str(output), *arguments], bench, work)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        reads = (*(artifact.path for artifact in bench.inputs.values()), *self._files().values())
+        self._place.run(Call(Path(self._config.script), output, tuple(arguments), reads), bench)
         return self._product(output)
 
     def _check(self, script: Path) -> None:
         try:
-            command_for(script)
+            self._place.check(script)
         except SetupError as error:
             raise SetupError(f"setup.{self.name}.script: {error.message}", hint=error.hint) from None
+
+    def _files(self) -> dict[str, Path]:
+        """Arguments that name a file of this machine."""
+        texts = {key: value for key, value in self._config.args.items() if isinstance(value, str)}
+        return {key: Path(text) for key, text in texts.items() if os.path.isabs(text) and os.path.isfile(text)}
 
     def _pair(self, key: str, value: Any, inputs: Mapping[str, Artifact]) -> tuple[str, str]:
         return f"--{key}", substitute(argument_text(value), inputs)

@@ -106,7 +106,15 @@ def run_against(
         ceilings: dict[int, float] = {}
         sides = [
             _begun(
-                own, Session(loaded, options, observer, rooms or verbs.default_rooms(loaded), writer, ceilings=ceilings)
+                own,
+                Session(
+                    loaded,
+                    options,
+                    observer,
+                    rooms or verbs.default_rooms(loaded, options, observer),
+                    writer,
+                    ceilings=ceilings,
+                ),
             )
             for loaded, own, writer in zip((a, b), cases, writers, strict=True)
         ]

@@ -143,8 +143,10 @@ def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator
 def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> ServerSpec:
     """What the runtime is asked to start."""
     from runner.runtimes.base import ServerSpec
+    from runner.scenario.case import launch_of
+    from runner.scenario.schema import DockerLaunch
 
-    directory = session.writer.directory
+    directory, launch = session.writer.directory, launch_of(scenario)
     return ServerSpec(
         repository=prepared.repository,
         # What a model's code calls is no dependent of it that the server knows of.
@@ -155,7 +157,17 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
         flags=scenario.server.flags,
         ready_timeout_s=scenario.server.ready.timeout,
         tls=_probe_tls(scenario),
+        launch=launch if isinstance(launch, DockerLaunch) else None,
+        reads=_artifacts_told_of(scenario, prepared),
     )
+
+
+def _artifacts_told_of(scenario: Scenario, prepared: Prepared) -> tuple[Path, ...]:
+    """Artifacts whose paths reach the models as arguments or configuration: a container has to see them, too."""
+    from runner.setup.references import references
+
+    told = [(model.config, model.args) for model in scenario.repository.models.values()]
+    return tuple(prepared.artifacts[name].path for name in references(told) if name in prepared.artifacts)
 
 
 def _probe_tls(scenario: Scenario) -> Tls | None:

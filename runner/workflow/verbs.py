@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.errors import RigError, UsageError
+from runner.scenario.case import launch_of
 from runner.scenario.matrix import expand
+from runner.scenario.schema import DockerLaunch, EmbeddedLaunch
 from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions, Silent
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.measuring import measure_all, sweep_shared_memory
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from runner.results.run import Run
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
+    from runner.scenario.schema import Scenario
     from runner.setup.base import Prepared
     from runner.setup.reset import Removal
 
@@ -46,7 +50,8 @@ def run_scenario(
         done = sum(not each.anchor for each in whole) - sum(not each.anchor for each in pending)
         observer.on_run(directory.path, done + len(pending), done)
         last = pending[-1] if pending else None
-        session = Session(loaded, options, observer, rooms or default_rooms(loaded), writer, last=last)
+        own = rooms or default_rooms(loaded, options, observer)
+        session = Session(loaded, options, observer, own, writer, last=last)
         with reports_whatever_happens(directory, loaded.scenario), closing(session):
             measure_all(pending, session)
         outcome = Outcome(directory.path, directory.load())
@@ -102,14 +107,33 @@ def plan_scenario(loaded: LoadedScenario, options: RunOptions | None = None) -> 
 def reset_scenario(
     loaded: LoadedScenario, *, keep: Collection[str] = (), dry_run: bool = False, home: Path | None = None
 ) -> tuple[Removal, ...]:
-    """Undo what the ledger says setup made, and remove what dead runs left in memory."""
-    from runner.runtimes.embedded import EmbeddedRuntime
+    """Undo what the ledger says setup made, and remove what dead runs left in memory and in engines."""
+    from runner.setup.containers import undo_image
     from runner.setup.reset import reset
 
+    swept: tuple[Removal, ...] = ()
     if not dry_run:
-        EmbeddedRuntime().sweep()
+        swept = tuple(swept_runtimes(loaded))
         sweep_shared_memory()
-    return reset(state_of(loaded, home), keep=keep, dry_run=dry_run)
+    handlers = {"image": undo_image}
+    return swept + reset(state_of(loaded, home), keep=keep, dry_run=dry_run, handlers=handlers)
+
+
+def swept_runtimes(loaded: LoadedScenario) -> Iterator[Removal]:
+    """What dead runs left in any runtime that the file's targets use.
+
+    An engine that does not answer is no obstacle, and matters only where the chosen target needs it.
+    """
+    from runner.runtimes.choosing import runtime_for
+    from runner.setup.reset import Removal
+
+    launches = [loaded.launch, EmbeddedLaunch(), *(target.launch for target in loaded.targets.values())]
+    for launch in {launch.kind: launch for launch in reversed(launches)}.values():
+        try:
+            yield from (Removal("leftover", Path(line), 0, "removed") for line in runtime_for(launch).sweep())
+        except RigError as error:
+            if launch == loaded.launch:
+                yield Removal("leftover", Path(launch.kind), 0, "failed", error.message)
 
 
 def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
@@ -119,20 +143,35 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
 
     cases = expand(loaded)
     for case in cases:
+        check_launch(case.scenario, loaded.launch.kind)
         settings_for(resolve(case.scenario.measure), case.scenario.load)
         schedule_of(case.scenario.load)
     anchor_case(cases, loaded.scenario.matrix.anchor)
     return cases
 
 
-def default_rooms(loaded: LoadedScenario) -> Rooms:
+def check_launch(scenario: Scenario, kind: str) -> None:
+    """Refuse a launch that the chosen runtime cannot follow, or that the workload could not reach."""
+    launch = launch_of(scenario)
+    if launch.kind != kind:
+        raise UsageError("an axis cannot change the kind of a launch", hint="write a target for each, and run both")
+    if isinstance(launch, DockerLaunch) and launch.ipc != "host" and scenario.workload.shared_memory == "system":
+        raise UsageError(
+            "workload.shared_memory is `system`, but the container of this target has memory of its own",
+            hint="set `ipc: host` in its launch, and `user` to yours",
+        )
+
+
+def default_rooms(loaded: LoadedScenario, options: RunOptions | None = None, observer: Observer | None = None) -> Rooms:
     """The real runtime of the chosen target and the native engine."""
     from runner.load.native import NativeEngine
     from runner.measure.telemetry.collect import TelemetryRoom
-    from runner.runtimes.embedded import EmbeddedRuntime
+    from runner.runtimes.choosing import runtime_for
     from runner.services import connect
 
-    return Rooms(EmbeddedRuntime(), NativeEngine(), connect, TelemetryRoom())
+    options, observer = options or RunOptions(), observer or Silent()
+    runtime = runtime_for(loaded.launch, observer.on_server, offline=options.offline)
+    return Rooms(runtime, NativeEngine(), connect, TelemetryRoom())
 
 
 def _free_bytes(path: Path) -> int:

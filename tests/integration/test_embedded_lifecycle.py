@@ -106,15 +106,15 @@ def test_a_reload_renews_an_ensemble_with_every_model_behind_it(runtime: Embedde
     ):
         assert isinstance(server, EmbeddedServer)
         service.infer("nested", inputs)
-        before = server.stubs
+        before = server.triton.stubs
         assert eventually(lambda: all(s.success_count for s in service.statistics(parts)), 5)
         server.reload()
         assert [s.success_count for s in service.statistics(parts)] == [0, 0, 0, 0]
-        assert sorted(model for *_, model in server.stubs) == sorted(model for *_, model in before)
-        assert not {pid for pid, *_ in server.stubs} & {pid for pid, *_ in before}, "their processes are new, too"
+        assert sorted(stub.model for stub in server.triton.stubs) == sorted(stub.model for stub in before)
+        assert not {stub.pid for stub in server.triton.stubs} & {stub.pid for stub in before}, "new processes, too"
         assert service.infer("nested", inputs)["OUTPUT0"].tolist() == [[1, 1]]
         server.check()
-        os.kill(server.stubs[0][0], signal.SIGKILL)
+        os.kill(server.triton.stubs[0].pid, signal.SIGKILL)
         assert eventually(lambda: _gone(server), 5), "the new processes are watched as the old ones were"
 
 

@@ -33,7 +33,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "home"))
     fake = FakeServer()
     rooms = Rooms(FakeRuntime(lambda: fake), NativeEngine(), connect)
-    monkeypatch.setattr("runner.workflow.verbs.default_rooms", lambda loaded: rooms)
+    monkeypatch.setattr("runner.workflow.verbs.default_rooms", lambda *_: rooms)
     return fake
 
 

@@ -28,3 +28,10 @@ def test_variables_and_axes_that_hold_secrets_are_hidden() -> None:
 def test_nothing_to_hide_changes_nothing() -> None:
     text = "workload: {headers: {X-Trace: t}, model: tokenizer}  # untouched\n"
     assert without_secrets(text) == text
+
+
+def test_secret_environment_variables_of_containers_are_hidden() -> None:
+    launch = {"kind": "docker", "env": {"HF_TOKEN": "hunter2", "OMP_NUM_THREADS": "4"}}
+    document = {"targets": {"gpu": {"launch": launch}}}
+    env = yaml.safe_load(without_secrets(yaml.safe_dump(document)))["targets"]["gpu"]["launch"]["env"]
+    assert env == {"HF_TOKEN": HIDDEN, "OMP_NUM_THREADS": "4"}

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import RigError, ServiceError
-from runner.runtimes import embedded, ownership, preflight
+from runner.runtimes import embedded, ownership, preflight, triton
 from runner.runtimes.base import Finding, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime, EmbeddedServer, default_state
 from runner.runtimes.preflight import Wheel
@@ -114,7 +114,7 @@ def test_a_server_has_facts_and_leaves_nothing(runtime: EmbeddedRuntime, spec: S
         assert server.log_tail(1) == ["I0101 00:00:00.000000 1 main.cc:1] starting"]
     assert nothing_left(state, spec)
     assert server.process.returncode == -signal.SIGTERM
-    assert ownership.marked_processes(server.identity) == []
+    assert ownership.marked_processes(server.triton.identity) == []
 
 
 def test_a_server_that_ends_is_explained(runtime: EmbeddedRuntime, spec: ServerSpec, state: Path) -> None:
@@ -180,8 +180,9 @@ def test_an_interrupt_while_stopping_kills_at_once(runtime: EmbeddedRuntime, spe
 def test_a_dead_server_and_a_dead_stub_are_noticed(runtime: EmbeddedRuntime, spec: ServerSpec) -> None:
     with runtime.start(spec) as server:
         assert isinstance(server, EmbeddedServer)
-        [(stub, _, model)] = server.stubs
-        assert model == "identity"
+        [found] = server.triton.stubs
+        stub = found.pid
+        assert found.model == "identity"
         os.kill(stub, signal.SIGKILL)
         _raises_soon(server.check, rf"python model 'identity' \(pid {stub}\) is gone")
         os.kill(server.process.pid, signal.SIGKILL)
@@ -205,7 +206,7 @@ def _raises_soon(check: Callable[[], None], match: str) -> None:
 def test_what_a_dead_run_left_is_swept(runtime: EmbeddedRuntime, spec: ServerSpec, state: Path) -> None:
     with runtime.start(spec) as server:
         assert isinstance(server, EmbeddedServer)
-        owner = state / server.identity / ownership.OWNER_FILE
+        owner = state / server.triton.identity / ownership.OWNER_FILE
         owner.write_text(owner.read_text().replace('"started": ', '"started": 1'))
         kinds = {line.split()[0] for line in runtime.sweep()}
         assert kinds == {"process", "shared", "directory"}
@@ -261,12 +262,12 @@ def test_state_is_kept_where_all_state_is(monkeypatch: pytest.MonkeyPatch, tmp_p
     ("status", "says"), [(3, "exit status 3"), (-9, "signal SIGKILL"), (-64, "signal SIGRTMAX"), (-99, "signal 99")]
 )
 def test_statuses_in_words(status: int, says: str) -> None:
-    assert embedded._status(status) == says
+    assert triton.status_text(status) == says
 
 
 def test_an_identity_is_readable_unique_and_a_file_name() -> None:
-    one, two = embedded._identity("2026 run/é"), embedded._identity("x" * 500)
+    one, two = triton.new_identity("2026 run/é"), triton.new_identity("x" * 500)
     assert one.startswith("scenario-2026-run-")
-    assert one != embedded._identity("2026 run/é")
+    assert one != triton.new_identity("2026 run/é")
     assert len(two) < 100
-    assert embedded._identity("///").startswith("scenario-run-")
+    assert triton.new_identity("///").startswith("scenario-run-")

@@ -1,0 +1,21 @@
+"""The runtime that a target's `launch` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runner.runtimes.base import Runtime
+from runner.scenario.schema import DockerLaunch, Launch
+
+
+def runtime_for(launch: Launch, say: Callable[[str], None] = lambda message: None, *, offline: bool = False) -> Runtime:
+    """Imported when chosen: each brings libraries along that the others do without."""
+    match launch:
+        case DockerLaunch():
+            from runner.runtimes.docker import DockerRuntime
+
+            return DockerRuntime(launch, say, offline=offline)
+        case _:
+            from runner.runtimes.embedded import EmbeddedRuntime
+
+            return EmbeddedRuntime()

@@ -1,0 +1,147 @@
+"""The engine behind the socket: found, asked what it is and can, its complaints in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from runner.errors import RigError, ServiceError
+
+_TIMEOUT_S = 120
+"""For one answer: removing a large container on a slow disk takes long."""
+_INSTALL = "install the extra: pip install 'scenario-runner[docker]'"
+_START = (
+    "start it (systemctl start docker), be allowed to use its socket (group docker), or say in DOCKER_HOST where it is"
+)
+_NVIDIA = "nvidia.com/gpu="
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What decides how containers are made."""
+
+    name: str
+    """Docker or Podman."""
+    version: str
+    api: str
+    rootless: bool = False
+    runtimes: frozenset[str] = frozenset()
+    cdi_gpus: tuple[str, ...] = ()
+    """GPUs that the engine offers by the Container Device Interface, for example `nvidia.com/gpu=0`."""
+
+    @property
+    def is_podman(self) -> bool:
+        return self.name == "Podman"
+
+    @property
+    def text(self) -> str:
+        return f"{self.name} {self.version} (API {self.api}{', rootless' if self.rootless else ''})"
+
+
+def connect() -> Any:
+    """A client of the first engine that answers: $DOCKER_HOST alone, else the usual sockets.
+
+    Raises:
+        RigError: the SDK is not installed, or nothing answers.
+    """
+    try:
+        import docker
+    except ImportError as error:
+        raise RigError("containers need the Docker SDK for Python, which is not installed", hint=_INSTALL) from error
+    complaints = []
+    for host in addresses(os.environ):
+        try:
+            client = docker.DockerClient(base_url=host, timeout=_TIMEOUT_S) if host else _from_environment(docker)
+            client.ping()
+        except Exception as error:  # whatever the transport raises: it is not there
+            complaints.append(f"{host or os.environ['DOCKER_HOST']}: {_innermost(error)}")
+        else:
+            return client
+    raise RigError(f"no Docker engine answers ({'; '.join(complaints)})", hint=_START)
+
+
+def addresses(environment: Mapping[str, str]) -> list[str | None]:
+    """Where an engine may be; None: as DOCKER_HOST and its companions say."""
+    if environment.get("DOCKER_HOST"):
+        return [None]
+    runtime = environment.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    sockets = ("/var/run/docker.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock")
+    there = [socket for socket in (*sockets, "/run/podman/podman.sock") if os.path.exists(socket)]
+    return [f"unix://{socket}" for socket in there or sockets[:1]]
+
+
+def facts_of(client: Any) -> EngineFacts:
+    """Ask the engine.
+
+    Raises:
+        RigError: it does not answer.
+    """
+    with as_rig_errors("ask the engine what it is"):
+        version, info = client.version(), client.info()
+    component: dict[str, Any] = next(iter(version.get("Components") or ()), {})
+    podman = component.get("Name") == "Podman Engine"
+    devices = [str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or ()]
+    return EngineFacts(
+        name="Podman" if podman else "Docker",
+        version=str(component.get("Version") or version.get("Version") or "unknown"),
+        api=str(version.get("ApiVersion", "unknown")),
+        rootless=any("rootless" in str(option) for option in info.get("SecurityOptions") or ()),
+        runtimes=frozenset(info.get("Runtimes") or ()),
+        cdi_gpus=tuple(device for device in devices if device.startswith(_NVIDIA)),
+    )
+
+
+@contextmanager
+def as_rig_errors(what: str, hint: str | None = None) -> Iterator[None]:
+    """Around calls of the engine whose failure ends the attempt; `what` completes "cannot …"."""
+    try:
+        yield
+    except Exception as error:
+        if not is_engine_error(error):
+            raise
+        raise RigError(f"cannot {what}: {explanation(error)}", hint=hint) from error
+
+
+@contextmanager
+def as_service_errors() -> Iterator[None]:
+    """Around looks at a running server: an engine that does not answer has taken it along as far as we can tell."""
+    try:
+        yield
+    except Exception as error:
+        if not is_engine_error(error):
+            raise
+        raise ServiceError(f"the Docker engine does not answer: {explanation(error)}", hint=_START) from error
+
+
+def is_engine_error(error: BaseException) -> bool:
+    """Whether the SDK or the HTTP library below it raised this."""
+    import docker.errors
+    import requests
+
+    return isinstance(error, docker.errors.DockerException | requests.exceptions.RequestException)
+
+
+def is_missing(error: BaseException) -> bool:
+    import docker.errors
+
+    return isinstance(error, docker.errors.NotFound)
+
+
+def explanation(error: BaseException) -> str:
+    """What the engine says, without the URL that it was asked at."""
+    said = getattr(error, "explanation", None)
+    return str(said or error).strip().replace("\n", " ")
+
+
+def _from_environment(docker: Any) -> Any:
+    return docker.from_env(timeout=_TIMEOUT_S)
+
+
+def _innermost(error: BaseException) -> str:
+    """The system's own words: the libraries above it wrap them five times."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(getattr(error, "strerror", None) or error)
