@@ -36,9 +36,12 @@ def find_backlog(series: Series) -> Backlog:
     if len(series) < BATCHES or not in_flight:
         return Backlog()
     parts = series.parts(BATCHES)
+    width_s = series.totals((series.end_ns - series.start_ns) / 1e9, parts, BATCHES)
+    if not width_s.all():
+        return Backlog()
     # Plain answers: "progress" would count the age of what waits in the queue as work done.
     answered = series.totals(series.ok + series.failed, parts, BATCHES)
-    per_s = answered / series.totals((series.end_ns - series.start_ns) / 1e9, parts, BATCHES)
+    per_s = answered / width_s
     error = float(per_s.std(ddof=1)) / BATCHES**0.5
     high = float(per_s.mean()) + student_t(2 * ONE_SIDED_CONFIDENCE - 1, BATCHES - 1) * error
     growth = (int(series.in_flight[-1]) - series.in_flight_before) / in_flight

@@ -24,7 +24,8 @@ class ClientSettings(Strict):
     streams_per_connection: int | None = Field(default=None, ge=1, le=1_000_000)
     """Most gRPC requests in flight on a connection; connections are then as many as that takes."""
     workers: int | None = Field(default=None, ge=1, le=256)
-    """Engine threads; by default one for eight processors, at most four, with at least 16 requests in flight each."""
+    """Engine threads; by default one for eight processors, at most four, with at least 16 requests in flight each; for
+    an open loop at least two."""
     pin_cpus: tuple[Annotated[int, Field(ge=0, le=4095)], ...] | None = None
     """Processors that the engine threads are pinned to in turn."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from runner.scenario.arrivals import ArrivalsError, read_intervals, read_timestamps
 from runner.scenario.matrix import expand
+from runner.scenario.schema_load import ClientSettings
 
 HEAD = "scenario: 1\nname: x\nworkload: {model: m}\n"
 
@@ -34,7 +35,8 @@ HEAD = "scenario: 1\nname: x\nworkload: {model: m}\n"
     ],
 )
 def test_kinds(desk, text, expected):
-    assert desk.load(f"{HEAD}load: {text}\n").scenario.load.model_dump(mode="json") == expected
+    loaded = desk.load(f"{HEAD}load: {text}\n").scenario.load.model_dump(mode="json")
+    assert loaded == expected | dict.fromkeys(ClientSettings.model_fields)
 
 
 def test_a_rate_is_an_axis_with_readable_points(desk):
