@@ -85,12 +85,19 @@ def record_answers(endpoint: str, folder: Path, body: bytes) -> None:
 
     model = pb.ModelConfigRequest(name="identity").SerializeToString()
     requests = {method: model if method.startswith("Model") else b"" for method in ASKED_BY_PERF_ANALYZER}
-    requests |= {"ModelStatistics": model, "ModelInfer": body}
     service = METHOD.rpartition("/")[0]
     with grpc.insecure_channel(endpoint) as channel:
-        for method, request in requests.items():
+
+        def record(method: str, request: bytes, file: str) -> None:
             call = channel.unary_unary(f"{service}/{method}", request_serializer=None, response_deserializer=None)
-            (folder / method).write_bytes(call(request))
+            (folder / file).write_bytes(call(request))
+
+        for method, request in requests.items():
+            record(method, request, method)
+        # It gives up where the server's counts do not grow.
+        for turn in range(100):
+            record("ModelInfer", body, "ModelInfer")
+            record("ModelStatistics", model, f"ModelStatistics.{turn:02}")
 
 
 @contextlib.contextmanager

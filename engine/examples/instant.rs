@@ -3,16 +3,20 @@
 //!     instant [FOLDER]
 //!
 //! A file of the folder is the encoded message that the method of that name answers with, `ModelInfer` what all others
-//! do; without a folder every answer is four bytes.
+//! do, with the id of the request. Files called NAME.0, NAME.1 and so on are the answers of one method in turn. Without a
+//! folder every answer is four bytes.
 
 use _engine::http2::frame::{self, HEADER_LEN, Header};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
 const HEAD: &[u8] = b"\x88\x00\x0ccontent-type\x10application/grpc";
 const TAIL: &[u8] = b"\x00\x0bgrpc-status\x010";
+/// Of a gRPC message: whether it is compressed, and its length.
+const PREFIX_LEN: usize = 5;
 const SERVICE: &[u8] = b"/inference.GRPCInferenceService/";
 const HEADER_TABLE_SIZE: u16 = 1;
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -20,19 +24,30 @@ const MOST: u32 = (1 << 31) - 1;
 
 /// Whole gRPC messages.
 struct Answers {
-    by_method: Vec<(Vec<u8>, Vec<u8>)>,
+    by_method: Vec<Method>,
     other: Vec<u8>,
+}
+
+struct Method {
+    name: String,
+    /// Of which each is given once, and the last from then on.
+    answers: Vec<Vec<u8>>,
+    given: AtomicUsize,
 }
 
 impl Answers {
     fn read(folder: Option<String>) -> io::Result<Answers> {
         let mut answers = Answers { by_method: Vec::new(), other: framed(b"fine") };
-        for file in folder.map(fs::read_dir).into_iter().flatten().flatten() {
-            let file = file?;
-            let message = framed(&fs::read(file.path())?);
-            match file.file_name().into_encoded_bytes() {
-                name if name == b"ModelInfer" => answers.other = message,
-                name => answers.by_method.push((name, message)),
+        let entries = folder.map(fs::read_dir).transpose()?.into_iter().flatten();
+        let mut files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        files.sort();
+        for file in files {
+            let message = framed(&fs::read(&file)?);
+            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            match answers.by_method.iter_mut().find(|method| method.name == name) {
+                _ if name == "ModelInfer" => answers.other = message,
+                Some(method) => method.answers.push(message),
+                None => answers.by_method.push(Method { name, answers: vec![message], given: AtomicUsize::new(0) }),
             }
         }
         Ok(answers)
@@ -53,8 +68,24 @@ impl Answers {
             return None;
         }
         let at = block.windows(SERVICE.len()).position(|bytes| bytes == SERVICE)? + SERVICE.len();
-        self.by_method.iter().position(|(name, _)| block[at..].starts_with(name))
+        self.by_method.iter().position(|method| block[at..].starts_with(method.name.as_bytes()))
     }
+}
+
+/// The id of a ModelInferRequest, as the field that it is there and in the response; empty where it has none.
+fn id_field(message: &[u8]) -> &[u8] {
+    const MODEL_NAME: u8 = 0x0a;
+    const MODEL_VERSION: u8 = 0x12;
+    const ID: u8 = 0x1a;
+    let mut rest = message;
+    while let [tag @ (MODEL_NAME | MODEL_VERSION | ID), len @ 0..0x80, ..] = *rest {
+        let Some((field, after)) = rest.split_at_checked(2 + usize::from(len)) else { break };
+        if tag == ID {
+            return field;
+        }
+        rest = after;
+    }
+    &[]
 }
 
 fn framed(message: &[u8]) -> Vec<u8> {
@@ -121,7 +152,7 @@ impl Peer {
                 frame::DATA => {
                     data += header.len as u32;
                     if header.has(frame::END_STREAM) {
-                        self.finish(header.stream);
+                        self.finish(header.stream, payload);
                     }
                 }
                 frame::SETTINGS if !header.has(frame::ACK) => self.put(frame::SETTINGS, frame::ACK, 0, &[]),
@@ -135,12 +166,23 @@ impl Peer {
         used
     }
 
-    fn finish(&mut self, stream: u32) {
+    /// Answers a request, the last frame of which is `data`: all of it, as requests here are small.
+    fn finish(&mut self, stream: u32, data: &[u8]) {
         let chosen = self.chosen.iter().position(|(open, _)| *open == stream).map(|at| self.chosen.swap_remove(at).1);
         let answers = self.answers.clone();
-        let message = chosen.map_or(&answers.other, |chosen| &answers.by_method[chosen].1);
         self.put(frame::HEADERS, frame::END_HEADERS, stream, HEAD);
-        self.put(frame::DATA, 0, stream, message);
+        match chosen {
+            Some(chosen) => {
+                let Method { answers, given, .. } = &answers.by_method[chosen];
+                let turn = given.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
+                self.put(frame::DATA, 0, stream, &answers[turn]);
+            }
+            None if answers.by_method.is_empty() => self.put(frame::DATA, 0, stream, &answers.other),
+            None => {
+                let id = id_field(data.get(PREFIX_LEN..).unwrap_or_default());
+                self.put(frame::DATA, 0, stream, &framed(&[&answers.other[PREFIX_LEN..], id].concat()));
+            }
+        }
         self.put(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, stream, TAIL);
     }
 }
