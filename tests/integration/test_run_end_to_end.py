@@ -173,7 +173,10 @@ def test_interrupted_run_cleans_up_keeps_points_and_resumes(cli: Cli, signum: in
     assert len(measured) == len(set(measured)) == 4
 
 
-SOAK = ("--set", "measure={soak: true, warmup: {min_time: 300ms}}", "--set", "matrix.axes={load.concurrency: [2]}")
+SOAK = (
+    *("--set", "measure={soak: true, telemetry: {sources: []}, warmup: {min_time: 300ms}}"),
+    *("--set", "matrix.axes={load.concurrency: [2]}"),
+)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -70,7 +70,7 @@ ROWS = (
         compared.comparison,
     ),
     Row(19, "capacity search on M/D/1", "within −5 to +1 %", "95 % of runs", "not yet: there is no search"),
-    Row(20, "scripted GPU counters", "J within 0.5 %, flags exact", "exact", "with the telemetry"),
+    Row(20, "scripted GPU counters", "J within 0.5 %, flags exact", "exact", "`test_fake_nvml.py`"),
     Row(
         21,
         "Little's law, counts, merged histograms",
