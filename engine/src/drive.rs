@@ -65,6 +65,8 @@ pub struct Extras {
     pub records: bool,
     pub streaming: bool,
     pub worker: u16,
+    /// How long before a request is due this worker stops sleeping and keeps looking: waking up takes a while, too.
+    pub early_ns: u64,
 }
 
 /// How a worker's part ended; offsets from the start of the run.
@@ -201,7 +203,8 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
     fn poll_until(&self, now: u64) -> u64 {
         let timeout = self.deadlines.front().map_or(u64::MAX, |d| d.at);
         let stop_at = self.drain_until().unwrap_or(self.stop_at);
-        [now + NOTICE_NS, self.recorder.edge(), timeout, stop_at, self.wake_at].into_iter().fold(u64::MAX, u64::min)
+        let send = self.wake_at.saturating_sub(self.extras.early_ns);
+        [now + NOTICE_NS, self.recorder.edge(), timeout, stop_at, send].into_iter().fold(u64::MAX, u64::min)
     }
 
     fn issue(&mut self, now: u64) {

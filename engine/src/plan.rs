@@ -391,6 +391,21 @@ impl Plan {
     }
 }
 
+/// Waking up takes about this long.
+const WAKE_NS: f64 = 50_000.0;
+/// Share of the time that workers may spend on looking for the next request to be due.
+const LOOKING: f64 = 0.05;
+
+impl Plan {
+    /// How long before a request of an open loop is due its worker is awake; short where many are due.
+    pub fn early_ns(&self) -> u64 {
+        match &self.schedule {
+            Schedule::Open(open) => (open.arrivals.mean_gap_ns() * LOOKING).min(WAKE_NS) as u64,
+            _ => 0,
+        }
+    }
+}
+
 impl Schedule {
     /// Requests that can be in flight at once, all workers together.
     pub fn most_in_flight(&self) -> usize {
@@ -423,6 +438,16 @@ impl Periodic {
 }
 
 impl Arrivals {
+    fn mean_gap_ns(&self) -> f64 {
+        match self {
+            Arrivals::Constant { rate } | Arrivals::Poisson { rate } | Arrivals::Gamma { rate, .. } => 1e9 / rate,
+            Arrivals::Intervals { gaps_ns } => {
+                gaps_ns.iter().map(|&gap| gap as f64).sum::<f64>() / gaps_ns.len() as f64
+            }
+            Arrivals::Replay { offsets_ns } => offsets_ns.last().copied().unwrap_or(0) as f64 / offsets_ns.len() as f64,
+        }
+    }
+
     fn check(&self) -> Check {
         match self {
             Arrivals::Constant { rate } | Arrivals::Poisson { rate } => positive("schedule.arrivals.rate", *rate, 1e7),

@@ -316,6 +316,7 @@ impl Crew<'_> {
             records: plan.records,
             streaming: self.manner.streaming,
             worker: worker as u16,
+            early_ns: plan.early_ns(),
         };
         let ended = drive_with(job, extras, &mut transport, &self.clock, hand_over);
         let _ = sender.send(Message::Ended(worker, ended));

@@ -1,6 +1,6 @@
 //! Queues with known answers, through the real drive loop in virtual time: nothing waits and nothing is noisy.
 
-use _engine::drive::{Ended, Job, Signals, drive};
+use _engine::drive::{Ended, Extras, Job, Signals, drive, drive_with};
 use _engine::error::{Code, Failure};
 use _engine::histogram::bucket_bounds;
 use _engine::payload::Draw;
@@ -331,4 +331,58 @@ fn a_replay_ends_by_itself_and_slices_tile_the_time() {
         assert_eq!(slice.start_ns, number as u64 * SECOND / 10);
     }
     assert_eq!(run.slices.len(), 11);
+}
+
+/// Answers at once; a look that waits for nothing takes a microsecond.
+struct Looking {
+    clock: VirtualClock,
+    submitted: Vec<u32>,
+    /// Until when it was told to sleep.
+    slept_until: Vec<u64>,
+}
+
+impl Transport for Looking {
+    fn submit(&mut self, token: u32, _payload: u32) {
+        self.submitted.push(token);
+    }
+
+    fn cancel(&mut self, _token: u32) {}
+
+    fn poll(&mut self, clock: &impl Clock, until: u64, events: &mut Vec<Event>) {
+        let at = clock.now();
+        events.extend(self.submitted.drain(..).map(|token| Event::Done { token, at, outcome: Ok(()) }));
+        let sleeps = events.is_empty() && until > at;
+        self.slept_until.extend(sleeps.then_some(until));
+        self.clock.0.set(if sleeps { until } else { at + 1000 });
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+}
+
+#[test]
+fn a_worker_is_awake_before_a_request_is_due_and_sends_it_no_earlier() {
+    const GAP: u64 = 1_000_000;
+    const EARLY: u64 = 50_000;
+    let clock = VirtualClock::default();
+    let schedule = plan::Schedule::Open(plan::Open { arrivals: Arrivals::Constant { rate: 1e3 }, max_in_flight: 9 });
+    let job = Job {
+        schedule: Schedule::share(&schedule, 0, 0, 1, &Shared::new(&schedule)),
+        draw: Draw::new(Order::RoundRobin, 1, 0, 0, 1),
+        start: 0,
+        slice_ns: SECOND,
+        max_requests: Some(20),
+        max_duration_ns: None,
+        request_timeout_ns: SECOND,
+        drain_timeout_ns: SECOND,
+        signals: &Signals::default(),
+    };
+    let mut transport = Looking { clock: clock.clone(), submitted: Vec::new(), slept_until: Vec::new() };
+    let mut slices = Vec::new();
+    let extras = Extras { early_ns: EARLY, ..Extras::default() };
+    drive_with(job, extras, &mut transport, &clock, |closed| slices.push(closed.slice));
+    assert_eq!(transport.slept_until, (1..20).map(|n| n * GAP - EARLY).collect::<Vec<_>>());
+    let lags: Vec<(u32, u64)> = slices.iter().flat_map(|slice| slice.send_lag.clone()).collect();
+    assert_eq!(lags, [(0, 20)], "all of them at the nanosecond");
 }

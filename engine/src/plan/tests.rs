@@ -35,6 +35,21 @@ fn open_loops_have_two_workers_where_two_can_send() {
 }
 
 #[test]
+fn workers_look_early_for_a_twentieth_of_the_time_at_most() {
+    let early = |schedule: Value| {
+        let mut plan = valid();
+        plan["schedule"] = schedule;
+        Plan::from_json(&plan.to_string()).unwrap().early_ns()
+    };
+    let open = |arrivals: Value| early(json!({"kind": "open", "arrivals": arrivals, "max_in_flight": 9}));
+    assert_eq!(early(valid()["schedule"].take()), 0);
+    assert_eq!(open(json!({"kind": "constant", "rate": 10.0})), 50_000);
+    assert_eq!(open(json!({"kind": "poisson", "rate": 10_000.0})), 5_000);
+    assert_eq!(open(json!({"kind": "intervals", "gaps_ns": [100_000, 300_000]})), 10_000);
+    assert_eq!(open(json!({"kind": "replay", "offsets_ns": [0, 100_000, 800_000, 800_000]})), 10_000);
+}
+
+#[test]
 fn names_the_field_and_the_expectation() {
     for (pointer, value, expected) in [
         ("/schedule/concurrency", json!(0), "schedule.concurrency: expected a number from 1 to 1000000, got 0"),
