@@ -348,7 +348,8 @@ def _settled_statistics(target: Target, before: Readings, ok: int) -> Readings:
     while True:
         time.sleep(SETTLE_STEP_S)
         latest = target.readings()
-        counted = growth(before, latest).models[0].success_count if target.pipeline.models else ok
+        models = growth(before, latest).models
+        counted = models[0].success_count if models else ok
         if (latest == previous and counted >= ok) or time.monotonic() > deadline:
             return latest
         previous = latest

@@ -111,6 +111,19 @@ def codes(trial: Trial) -> set[str]:
     return {flag.code for flag in trial.flags}
 
 
+class Silent(Server):
+    """Keeps no counters."""
+
+    def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
+        return ()
+
+
+def test_a_server_without_counters_is_measured_all_the_same() -> None:
+    trial = run(None, Silent())
+    assert (trial.state, trial.failure, trial.server) == ("ok", None, ())
+    assert trial.summary is not None
+
+
 def test_a_healthy_point() -> None:
     trial = run(labels={"weights": "random"})
     assert (trial.state, trial.flags, trial.failure) == ("ok", (), None)
