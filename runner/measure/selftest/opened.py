@@ -64,7 +64,10 @@ def _queue(bench: Bench, name: str, script: Script, load: float, exact: Exact) -
         precision={"confidence": CONFIDENCE},
     )
     slack_ms = report["late_mean_ms"] + SLACK_MS
-    return [_inside(name, what, found, exact.of(what) * D_S * 1e3, slack_ms) for what in ("mean", "p50", "p95", "p99")]
+    # Of M/D/1 at 0.5 exactly half the requests never wait: the median is the end of that half, where a few more or
+    # fewer of them decide, as in the coverage of row 17.
+    whats = ("mean", "p95", "p99") if exact.p50 == 1 else ("mean", "p50", "p95", "p99")
+    return [_inside(name, what, found, exact.of(what) * D_S * 1e3, slack_ms) for what in whats]
 
 
 def _inside(name: str, what: str, found: Summary, expected_ms: float, slack_ms: float) -> Check:
