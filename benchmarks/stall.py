@@ -84,9 +84,12 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 def server_process(triton: Triton) -> psutil.Process:
     """The child of this process that listens on the server's port."""
     port = int(triton.grpc.rpartition(":")[2])
-    for child in psutil.Process().children(recursive=True):
-        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in child.net_connections("tcp")):
-            return child
+    # The kernel's list of sockets misses some while others come and go.
+    for _ in range(50):
+        for child in psutil.Process().children(recursive=True):
+            if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in child.net_connections("tcp")):
+                return child
+        time.sleep(0.1)
     raise RuntimeError("no child of this process listens on the server's port")
 
 
