@@ -70,7 +70,7 @@ def analyzer(options: argparse.Namespace, endpoint: str, rate: int, folder: Path
         *("--request-rate-range", str(rate), "--request-count", str(int(rate * options.seconds))),
         *("--profile-export-file", str(export)),
     ]
-    quiet, timeout_s = subprocess.DEVNULL, 60 + 20 * options.seconds
+    quiet, timeout_s = subprocess.DEVNULL, 60 + 5 * options.seconds
     subprocess.run(command, env=environment(options.libraries), check=True, stdout=quiet, timeout=timeout_s)
     (experiment,) = json.loads(export.read_text())["experiments"]
     sent = sorted(request["timestamp"] for request in experiment["requests"])

@@ -101,7 +101,7 @@ fn main() -> io::Result<()> {
     println!("{}", listener.local_addr()?);
     for socket in listener.incoming() {
         let (socket, answers) = (socket?, answers.clone());
-        thread::spawn(move || Peer { answers, chosen: Vec::new(), out: Vec::new() }.serve(socket));
+        thread::spawn(move || Peer { answers, chosen: Vec::new(), begun: Vec::new(), out: Vec::new() }.serve(socket));
     }
     Ok(())
 }
@@ -110,6 +110,8 @@ struct Peer {
     answers: Arc<Answers>,
     /// Open streams whose answer is one of `by_method`.
     chosen: Vec<(u32, usize)>,
+    /// Messages of which the last frame has not come.
+    begun: Vec<(u32, Vec<u8>)>,
     out: Vec<u8>,
 }
 
@@ -151,9 +153,7 @@ impl Peer {
                 }
                 frame::DATA => {
                     data += header.len as u32;
-                    if header.has(frame::END_STREAM) {
-                        self.finish(header.stream, payload);
-                    }
+                    self.receive(header, payload);
                 }
                 frame::SETTINGS if !header.has(frame::ACK) => self.put(frame::SETTINGS, frame::ACK, 0, &[]),
                 frame::PING if !header.has(frame::ACK) => self.put(frame::PING, frame::ACK, 0, payload),
@@ -166,8 +166,21 @@ impl Peer {
         used
     }
 
-    /// Answers a request, the last frame of which is `data`: all of it, as requests here are small.
-    fn finish(&mut self, stream: u32, data: &[u8]) {
+    /// Requests are nearly always in one frame.
+    fn receive(&mut self, header: Header, data: &[u8]) {
+        let begun = self.begun.iter().position(|(open, _)| *open == header.stream);
+        match (header.has(frame::END_STREAM), begun) {
+            (true, None) => self.finish(header.stream, data),
+            (true, Some(at)) => {
+                let (stream, message) = self.begun.swap_remove(at);
+                self.finish(stream, &[&message, data].concat());
+            }
+            (false, None) => self.begun.push((header.stream, data.to_vec())),
+            (false, Some(at)) => self.begun[at].1.extend_from_slice(data),
+        }
+    }
+
+    fn finish(&mut self, stream: u32, message: &[u8]) {
         let chosen = self.chosen.iter().position(|(open, _)| *open == stream).map(|at| self.chosen.swap_remove(at).1);
         let answers = self.answers.clone();
         self.put(frame::HEADERS, frame::END_HEADERS, stream, HEAD);
@@ -179,7 +192,7 @@ impl Peer {
             }
             None if answers.by_method.is_empty() => self.put(frame::DATA, 0, stream, &answers.other),
             None => {
-                let id = id_field(data.get(PREFIX_LEN..).unwrap_or_default());
+                let id = id_field(message.get(PREFIX_LEN..).unwrap_or_default());
                 self.put(frame::DATA, 0, stream, &framed(&[&answers.other[PREFIX_LEN..], id].concat()));
             }
         }
