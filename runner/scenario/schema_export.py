@@ -21,8 +21,10 @@ from runner.scenario import (
     schema_matrix,
     schema_measure,
     schema_setup,
+    schema_steps,
     schema_targets,
     schema_telemetry,
+    schema_tensorrt,
     schema_workload,
 )
 from runner.scenario.reference import reference_of
@@ -34,7 +36,9 @@ _MODULES = (
     schema_workload,
     schema_targets,
     schema_docker,
+    schema_steps,
     schema_setup,
+    schema_tensorrt,
     schema_load,
     schema_matrix,
     schema_measure,
