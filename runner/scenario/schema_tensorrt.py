@@ -89,7 +89,7 @@ class Samples(Strict):
     """Inputs on which a model is calibrated or compared."""
 
     from_: str | None = Field(default=None, alias="from")
-    """`${setup.dataset}`, a folder of images, or a `.npz` with an array for each input; by default normal random values."""
+    """`${setup.dataset}`, a folder of images, or a `.npz` with an array per input; by default random values."""
     seed: int = Field(default=0, ge=0)
     """Seed of random values, and of the choice where there are more items than samples."""
     scaling: Literal["imagenet", "unit", "none"] = "imagenet"
@@ -142,7 +142,7 @@ class TensorrtStep(ContainedStep):
     timing_cache: str = "shared"
     """`shared` among all scenarios of this machine for the same TensorRT and GPU, `none`, or an absolute path."""
     version_compatible: bool = False
-    """An engine that later versions load, too; slower. Triton wants `--backend-config=tensorrt,version-compatible=true`."""
+    """Later versions load the engine, too; slower, and Triton needs `backend-config: tensorrt,version-compatible=true`."""
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
     """Other GPUs that may run the engine; everything but `none` may cost speed."""
     plugins: tuple[str, ...] = ()
