@@ -31,7 +31,7 @@ from tensorrt_tools.inference import Runner
 from tensorrt_tools.spec import BuildSpec, ToolError, Version
 
 NO_TENSORRT = (
-    "no TensorRT in this image: neither `trtexec` nor the Python module `tensorrt` is there\n"
+    "no TensorRT here: there is neither `trtexec` nor the Python module `tensorrt`\n"
     "serve with an image that has TensorRT, or name one with the step's `image`"
 )
 
@@ -44,7 +44,7 @@ class Drivers:
         self.trtexec = trtexec.probe(path) if path else None
         self.bindings: Any = _import_tensorrt() if wanted == "python" or (wanted == "auto" and not path) else None
         if self.trtexec is None and self.bindings is None:
-            missing = {"trtexec": "no `trtexec` in this image", "python": "no Python module `tensorrt` in this image"}
+            missing = {"trtexec": "there is no `trtexec` here", "python": "there is no Python module `tensorrt` here"}
             raise ToolError(f"{missing[wanted]}\nwrite `driver: auto`" if wanted in missing else NO_TENSORRT)
 
     @property
@@ -96,7 +96,7 @@ def describe(options: argparse.Namespace, drivers: Drivers, seconds: float) -> N
 def infer(options: argparse.Namespace) -> None:
     """Run an engine on every request; outputs and `outputs.json` go into the output folder."""
     drivers = Drivers(options.driver)
-    requests = json.loads(options.requests.read_text())
+    requests = [_located(each, options.requests.parent) for each in json.loads(options.requests.read_text())]
     options.output.mkdir()
     if drivers.trtexec:
         answers = [_infer_trtexec(drivers.trtexec, options, each, index) for index, each in enumerate(requests)]
@@ -104,6 +104,11 @@ def infer(options: argparse.Namespace) -> None:
         runner = Runner(drivers.bindings, options.engine, tuple(options.plugin), Cuda())
         answers = [runner.run(each, options.output, str(index)) for index, each in enumerate(requests)]
     (options.output / "outputs.json").write_text(json.dumps(answers))
+
+
+def _located(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Files lie beside the list that names them."""
+    return {name: {**tensor, "file": str(folder / tensor["file"])} for name, tensor in request.items()}
 
 
 def _infer_trtexec(tool: trtexec.Trtexec, options: argparse.Namespace, request: Any, index: int) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Runner:
         return {"file": file.name, "dtype": self._dtype(name)[0], "shape": list(self._context.get_tensor_shape(name))}
 
     def _bytes_of(self, name: str) -> int:
-        return math.prod(self._context.get_tensor_shape(name)) * self._dtype(name)[1]
+        return int(math.prod(self._context.get_tensor_shape(name))) * self._dtype(name)[1]
 
     def _dtype(self, name: str) -> tuple[str, int]:
         member = str(self._engine.get_tensor_dtype(name)).rpartition(".")[2]

@@ -113,7 +113,7 @@ def run_command(tool: Trtexec, engine: Path, plugins: Sequence[Path], request: A
 
 def outputs_of(answer: Path, folder: Path, prefix: str) -> dict[str, Any]:
     """The values that trtexec exported as JSON, as float32 files."""
-    found = {}
+    found: dict[str, Any] = {}
     for tensor in json.loads(answer.read_text()):
         file = f"{prefix}-{len(found)}.bin"
         (folder / file).write_bytes(array("f", tensor["values"]).tobytes())
