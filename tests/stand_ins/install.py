@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ class StandIn:
         (self.folder / "version").write_text(str(version))
 
     def on_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PATH", f"{self.folder / 'bin'}:{os.environ['PATH']}")
+        python = self.folder / "host" / "python3"
+        python.parent.mkdir(exist_ok=True)
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{self.folder / 'bin'}:{python.parent}:{os.environ['PATH']}")
         monkeypatch.setenv("LD_LIBRARY_PATH", str(self.folder / "lib"))
 
     def in_container(self, image: str, *, driver: str = "trtexec", gpu: bool = True) -> dict[str, Any]:

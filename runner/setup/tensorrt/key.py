@@ -16,7 +16,7 @@ def setting_parts(config: TensorrtStep) -> Parts:
     """Settings that change the engine. The driver, like the driver of the GPU, is recorded but not keyed."""
     settings = config.model_dump(mode="json", by_alias=True)
     parts = {"precision": config.precision, **flatten("profile", settings["profile"])}
-    return parts | {name: str(settings[name]).lower() for name in _SETTINGS}
+    return parts | {part: text for name in _SETTINGS for part, text in flatten(name, settings[name]).items()}
 
 
 def target_parts(facts: Mapping[str, Any] | None, *, portable: bool) -> Parts:

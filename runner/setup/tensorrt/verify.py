@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,7 @@ class Trial:
             found = compare(wanted, read_outputs(outputs, len(next(iter(wanted.values())))), self.asked)
         except SetupError as error:
             raise self._refused(error.message, engine) from None
+        shutil.rmtree(outputs)
         bench.note(found.text())
         if problems := failings(found, self.asked):
             raise self._refused(f"{'; '.join(problems)}\n  {found.text()}", engine)

@@ -17,8 +17,8 @@ FOLDER = Path(__file__).parent
 FAILURES = {
     "gpu memory": "[E] Error[2]: [virtualMemoryBuffer.cpp::resizePhysical::145] Error Code 2: OutOfMemory (Requested "
     "size was 4294967296 bytes.)",
-    "operator": "[E] [TRT] ModelImporter.cpp:949: ERROR: No importer registered for op: GridSample. Attempting to import "
-    "as plugin.",
+    "operator": "[E] [TRT] ModelImporter.cpp:949: ERROR: No importer registered for op: GridSample. Attempting to "
+    "import as plugin.",
     "profile": "[E] Error[4]: [network.cpp::validate::3162] Error Code 4: Internal Error (Network has dynamic or shape "
     "inputs, but no optimization profile has been defined.)",
     "driver": "[E] CUDA initialization failure with error: 35. CUDA driver version is insufficient for CUDA runtime "
@@ -26,7 +26,8 @@ FAILURES = {
 }
 MISMATCH = (
     "[E] [TRT] IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization assertion stdVersionRead == "
-    "kSERIALIZATION_VERSION failed.Version tag does not match. Note: Current Version: 239, Serialized Engine Version: 228)"
+    "kSERIALIZATION_VERSION failed.Version tag does not match. Note: Current Version: 239, Serialized Engine Version: "
+    "228)"
 )
 
 
@@ -49,7 +50,10 @@ def help_text() -> str:
 def build(onnx: bytes) -> bytes:
     """An engine, or one of the ways in which builders end."""
     if MODE in ("crash", "killed"):
-        print("[I] [TRT] Local timing cache in use. Profiling results in this builder pass will not be stored.", flush=True)
+        print(
+            "[I] [TRT] Local timing cache in use. Profiling results in this builder pass will not be stored.",
+            flush=True,
+        )
         os.kill(os.getpid(), signal.SIGSEGV if MODE == "crash" else signal.SIGKILL)
     if MODE in FAILURES:
         print(FAILURES[MODE])
@@ -106,7 +110,10 @@ def run(options: dict[str, str]) -> int:
         return 1
     shapes = dict(each.split(":") for each in options["--shapes"].split(","))
     files = dict(each.split(":", 1) for each in options["--loadInputs"].split(","))
-    feeds = {name: np.fromfile(path, np.float32).reshape([*map(int, shapes[name].split("x"))]) for name, path in files.items()}
+    feeds = {
+        name: np.fromfile(path, np.float32).reshape([*map(int, shapes[name].split("x"))])
+        for name, path in files.items()
+    }
     tensors = [
         {"name": name, "dimensions": "x".join(map(str, value.shape)), "values": value.ravel().tolist()}
         for name, value in infer(session, feeds).items()

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-import stand_in  # noqa: E402
+import stand_in
 
 __version__ = stand_in.VERSION
 TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
@@ -18,7 +18,9 @@ LayerInformationFormat = enum.Enum("LayerInformationFormat", "ONELINE JSON")
 MemoryPoolType = enum.Enum("MemoryPoolType", "WORKSPACE")
 ProfilingVerbosity = enum.Enum("ProfilingVerbosity", "NONE DETAILED")
 HardwareCompatibilityLevel = enum.Enum("HardwareCompatibilityLevel", "NONE AMPERE_PLUS SAME_COMPUTE_CAPABILITY")
-BuilderFlag = enum.Enum("BuilderFlag", "TF32 SPARSE_WEIGHTS VERSION_COMPATIBLE" + (" FP16 INT8" if stand_in.MAJOR < 11 else ""))
+BuilderFlag = enum.Enum(
+    "BuilderFlag", "TF32 SPARSE_WEIGHTS VERSION_COMPATIBLE" + (" FP16 INT8" if stand_in.MAJOR < 11 else "")
+)
 NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", "STRONGLY_TYPED", start=1)
 
 
