@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from runner.scenario.schema_base import Name, Strict, check_order, refuse
 from runner.scenario.schema_steps import ContainedStep
-from runner.units import ByteSize
+from runner.units import ByteSize, Fraction
 
 Precision = Literal["fp32", "tf32", "fp16", "int8"]
 Batch = Annotated[int, Field(ge=1, le=65_536)]
@@ -112,6 +112,8 @@ class Verify(Samples):
     """How many inputs."""
     top1_agreement: float | None = Field(default=0.99, gt=0, le=1)
     """Least share of samples whose highest score is of the same class; null compares no classes."""
+    tie: Fraction = 0.001
+    """Classes count as the same whose scores, as the model has them, are this near, in relation to their range."""
     atol: float | None = Field(default=None, ge=0)
     """Largest absolute error of a value, added to what `rtol` allows; without both, errors are told but not judged."""
     rtol: float | None = Field(default=None, ge=0)

@@ -23,7 +23,9 @@ class Comparison:
 
     samples: int
     top1_agreement: float | None
-    """Share of samples whose highest score is of the same class; None where no output has classes."""
+    """Share of samples whose highest score is of the same class, ties included; None where no output has classes."""
+    ties: int
+    """Samples that agree only because the model itself has the two classes that near."""
     max_abs_error: float
     max_abs_value: float
     """Largest value of the model itself, to judge the error by."""
@@ -35,7 +37,8 @@ class Comparison:
         return asdict(self)
 
     def text(self) -> str:
-        agreement = "" if self.top1_agreement is None else f"top-1 agreement {self.top1_agreement:.4g}, "
+        ties = f" ({self.ties} by a tie)" if self.ties else ""
+        agreement = "" if self.top1_agreement is None else f"top-1 agreement {self.top1_agreement:.4g}{ties}, "
         return (
             f"{self.samples} samples: {agreement}largest error {self.max_abs_error:.3g} (values up to "
             f"{self.max_abs_value:.3g}), least cosine {self.min_cosine:.6f}"
@@ -49,10 +52,11 @@ def compare(reference: Mapping[str, Array], outputs: Mapping[str, Array], asked:
         SetupError: an output is missing, or has another shape.
     """
     pairs = [(_rows(values), _matching(name, values, outputs)) for name, values in reference.items()]
-    agreements = [float((a.argmax(1) == b.argmax(1)).mean()) for a, b in pairs if a.shape[1] > 1]
+    lost = [_lost(a, b) for a, b in pairs if a.shape[1] > 1]
     return Comparison(
         samples=len(pairs[0][0]),
-        top1_agreement=min(agreements) if agreements else None,
+        top1_agreement=min((float((each <= asked.tie).mean()) for each in lost), default=None),
+        ties=sum(int(((each > 0) & (each <= asked.tie)).sum()) for each in lost),
         max_abs_error=max(_worst(np.abs(a - b)) for a, b in pairs),
         max_abs_value=max(_worst(np.abs(a)) for a, _ in pairs),
         min_cosine=min(float(_cosines(a, b).min()) for a, b in pairs),
@@ -122,6 +126,13 @@ def _cosines(a: Array, b: Array) -> Array:
     """Of each row; two rows of zeros point the same way."""
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.where(lengths > 0, (a * b).sum(1) / np.where(lengths > 0, lengths, 1), (a == b).all(1))
+
+
+def _lost(a: Array, b: Array) -> Array:
+    """What the class that the engine ranks first lacks in the model's own scores, in relation to their range."""
+    chosen = a[np.arange(len(a)), b.argmax(1)]
+    spread = a.max(1) - a.min(1)
+    return (a.max(1) - chosen) / np.where(spread > 0, spread, 1)
 
 
 def _outside(a: Array, b: Array, asked: Verify) -> float:

@@ -81,6 +81,15 @@ def test_what_is_not_is_told_with_both_numbers() -> None:
     assert judged(SCORES * np.float32("nan"))[0] == "the engine's outputs hold infinities or NaN"
 
 
+def test_what_is_a_tie_for_the_model_decides_nothing() -> None:
+    reference = np.array([[0, 10, 9.995], [0, 10, 9.5]])
+    swapped = {"OUTPUT": reference[:, [0, 2, 1]]}
+    found = compare({"OUTPUT": reference}, swapped, Verify(against="m.onnx"))
+    assert (found.top1_agreement, found.ties) == (0.5, 1)
+    assert compare({"OUTPUT": reference}, swapped, Verify(against="m.onnx", tie="0%")).top1_agreement == 0.0
+    assert "top-1 agreement 0.5 (1 by a tie)" in found.text()
+
+
 def test_agreement_of_classes_needs_classes() -> None:
     verify = Verify(against="m.onnx")
     single = {"OUTPUT": np.ones((3, 1))}
