@@ -188,6 +188,7 @@ class _Reset:
     def _folders(self, parents: list[Path]) -> None:
         """Folders around the state directory, as far as they are empty and ours."""
         _remove_empty(self._state.downloads)
+        _remove_empty(self._state.timings)
         _rmdir(self._state.path.parent)
         if self._state.home in parents:
             _rmdir(self._state.home)

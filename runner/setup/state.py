@@ -59,6 +59,11 @@ class StateDirectory:
         return self.home / "downloads"
 
     @property
+    def timings(self) -> Path:
+        """Timing caches of engine builders, shared by all scenarios."""
+        return self.home / "timing"
+
+    @property
     def trusted(self) -> Path:
         """Digests of downloads that were accepted on first use: JSON, URL -> sha256."""
         return self.path / "trusted.json"

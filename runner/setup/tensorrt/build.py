@@ -80,7 +80,7 @@ def timing_cache_of(config: TensorrtStep, state: StateDirectory, identity: Seque
     if config.timing_cache != "shared":
         return Path(config.timing_cache)
     safe = "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in text) for text in identity)
-    path = state.home / "timing" / f"{safe}.cache"
+    path = state.timings / f"{safe}.cache"
     state.make_folder(path.parent)
     for made in (path, path.with_suffix(".lock")):
         state.ledger.intend("file", made, group="artifacts")

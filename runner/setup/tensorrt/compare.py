@@ -132,7 +132,8 @@ def _lost(a: Array, b: Array) -> Array:
     """What the class that the engine ranks first lacks in the model's own scores, in relation to their range."""
     chosen = a[np.arange(len(a)), b.argmax(1)]
     spread = a.max(1) - a.min(1)
-    return (a.max(1) - chosen) / np.where(spread > 0, spread, 1)
+    lost: Array = (a.max(1) - chosen) / np.where(spread > 0, spread, 1)
+    return lost
 
 
 def _outside(a: Array, b: Array, asked: Verify) -> float:

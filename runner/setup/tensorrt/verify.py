@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.errors import SetupError
 from runner.scenario.schema_tensorrt import TensorrtStep, Verify
@@ -14,7 +15,6 @@ from runner.setup.digest import DigestCache
 from runner.setup.fingerprint import flatten, version_parts
 from runner.setup.places import Call, Place, ThisMachine
 from runner.setup.state import StateDirectory
-from runner.setup.tensorrt.compare import Comparison, compare, failings, read_outputs, read_reference
 from runner.setup.tensorrt.explain import explained
 from runner.setup.tensorrt.graph import sample_shapes
 from runner.setup.tensorrt.stages import (
@@ -27,6 +27,9 @@ from runner.setup.tensorrt.stages import (
     script_path,
     source_parts,
 )
+
+if TYPE_CHECKING:
+    from runner.setup.tensorrt.compare import Comparison
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Trial:
         Raises:
             SetupError: not near enough, or it does not run; the engine itself is left where it is.
         """
+        from runner.setup.tensorrt.compare import compare, failings, read_outputs, read_reference
+
         stage = reference_stage(self.step, self.config, self.asked, batch, self.state.digests)
         stages = Stages(self.state)
         reference = stages.path(stages.made(stage, bench.inputs, bench.on_progress))

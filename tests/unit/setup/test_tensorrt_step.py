@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from runner.errors import SetupError
+from runner.scenario.schema import Scenario
 from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.setup.base import Artifact, Parts
 from runner.setup.digest import file_digest
 from runner.setup.fingerprint import explain
 from runner.setup.places import ThisMachine
+from runner.setup.prepare import prepare
+from runner.setup.reset import reset
 from runner.setup.state import StateDirectory
 from runner.setup.tensorrt import key
 from runner.setup.tensorrt.explain import explained
@@ -188,6 +191,20 @@ def test_a_timing_cache_of_the_users_own_is_written(make: Make, inputs: Any, tmp
     cache.write_text("earlier\n")
     run(make(timing_cache=str(cache), builder_level=0), inputs, tmp_path / "work")
     assert cache.read_text() == "earlier\ntimed\n"
+
+
+def test_reset_undoes_every_stage(
+    stand_in: StandIn, network: Path, state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.behave()
+    stand_in.on_this_machine(monkeypatch)
+    engine = {"kind": "tensorrt", "from": str(network), "profile": {"max": 4}, "always": True}
+    content = {"scenario": 1, "name": "small", "setup": {"engine": engine}, "workload": {"model": "none"}}
+    prepared = prepare(Scenario.model_validate(content), state)
+    assert prepared.artifacts["engine"].path.read_bytes().startswith(b"10.13.3")
+    assert list((state.home / "timing").glob("*.cache"))
+    assert {removal.status for removal in reset(state)} <= {"removed", "already gone"}
+    assert not state.home.exists()
 
 
 @pytest.mark.parametrize(
