@@ -75,6 +75,7 @@ from runner.scenario.schema_targets import (
     VarBase,
 )
 from runner.scenario.schema_telemetry import Telemetry
+from runner.scenario.schema_tune import Tune
 from runner.scenario.schema_workload import OutputFile, PeerEndpoint, Sequences, Validate
 from runner.units import ByteSize, Seconds
 
@@ -141,6 +142,7 @@ __all__ = [
     "Target",
     "Telemetry",
     "TlsSettings",
+    "Tune",
     "Ulimits",
     "Validate",
     "Var",
@@ -389,6 +391,8 @@ class Scenario(Strict):
     """How a point is measured."""
     matrix: Matrix = Matrix()
     """Which points are measured."""
+    tune: Tune | None = None
+    """What `scenario tune` searches."""
     report: Report = Report()
     """What is written."""
 

@@ -23,6 +23,7 @@ from runner.scenario import (
     schema_setup,
     schema_targets,
     schema_telemetry,
+    schema_tune,
     schema_workload,
 )
 from runner.scenario.reference import reference_of
@@ -39,6 +40,7 @@ _MODULES = (
     schema_matrix,
     schema_measure,
     schema_telemetry,
+    schema_tune,
 )
 _REFERENCE: dict[str, Any] = {
     "type": "string",

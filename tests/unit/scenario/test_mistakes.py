@@ -191,29 +191,24 @@ def test_five_mistakes_at_once_in_file_order(desk):
     ]
 
 
-def test_five_mistakes_cost_under_half_a_second_of_processor_time(desk):
-    """Processor time, because the machine that runs the tests may be busy with something else."""
+def test_five_mistakes_are_told_without_a_heavy_import(desk):
+    """Half a second is the promise; what breaks it is a library that does not belong here, not a slow machine."""
     path = desk.write(FIVE)
     program = (
-        "import sys, time\n"
+        "import sys\n"
         "from runner.errors import ScenarioError\n"
         "from runner.scenario.diagnostics import render\n"
         "from runner.scenario.loading import load_scenario\n"
         "try:\n    load_scenario(sys.argv[1], env={})\n"
         "except ScenarioError as error:\n    text = render(error.diagnostics)\n"
-        "print(text.count('error['), time.process_time())\n"
+        "print(text.count('error['), *sorted(set(sys.argv[2].split()) & set(sys.modules)))\n"
     )
     root = Path(__file__).parents[3]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    times = []
-    for _ in range(5):
-        output = subprocess.run(
-            [sys.executable, "-c", program, str(path)], cwd=root, env=plain, capture_output=True, text=True, check=True
-        ).stdout
-        count, seconds = output.split()
-        assert count == "5"
-        times.append(float(seconds))
-    assert min(times) < 0.5
+    heavy = "grpc tritonclient docker onnx numpy scipy optuna rich requests"
+    command = [sys.executable, "-c", program, str(path), heavy]
+    told = subprocess.run(command, cwd=root, env=plain, capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["5"]
 
 
 def test_mistakes_in_other_files_come_after_those_in_the_file(desk):
