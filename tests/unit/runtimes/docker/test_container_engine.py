@@ -15,9 +15,10 @@ from runner.errors import RigError
 from runner.processes import ProcessIdentity
 from runner.runtimes.docker import checks, gpus, labels
 from runner.runtimes.docker.containers import Ended, refused_ulimits
-from runner.runtimes.docker.engine import EngineFacts, addresses, connect, facts_of
+from runner.runtimes.docker.engine import EngineFacts, connect, facts_of
 from runner.runtimes.docker.images import progress, repository_of
 from runner.runtimes.docker.plan import ContainerPlan, GpuRequest
+from runner.runtimes.doctor.engines import addresses
 from runner.scenario.schema import DockerLaunch
 
 pytest.importorskip("docker")
