@@ -43,7 +43,7 @@ def server_placement(rig: Rig, root: Path = _ROOT) -> Placement:
             if node not in nodes:
                 there = ", ".join(f"{number} (CPUs {cpus})" for number, cpus in nodes.items()) or "none"
                 raise RigError(
-                    f"{where}: there is no NUMA node {node} here; nodes: {there}", hint=f"write {where}: 0-N"
+                    f"{where}: this machine has no NUMA node {node}; there are {there}", hint="name one of them"
                 )
             return Placement(usable(parse_cpus(nodes[node]), where, root), (node,))
         case cpus:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from runner.errors import RigError
+from runner.locks import LockedError, describe, locked
 from runner.results.nvml import UNSUPPORTED, Nvml, NvmlError
 from runner.runtimes.rig.settings import CLOCKS, Setting
 from runner.scenario.schema import DockerLaunch, Gpus, Launch
@@ -39,9 +42,8 @@ def chosen(nvml: Nvml, rig: Rig, launch: Launch, environment: Mapping[str, str] 
     gpus = rig.gpus if rig.gpus is not None else _of_launch(launch, environment)
     picked = boards if gpus == "all" else boards[:gpus] if isinstance(gpus, int) else _named(boards, gpus)
     if not picked or (isinstance(gpus, int) and len(picked) < gpus):
-        raise RigError(
-            f"rig.gpus: {len(boards) or 'no'} GPUs are here, {gpus} asked for", hint="nvidia-smi -L lists them"
-        )
+        hint = "nvidia-smi -L lists them"
+        raise RigError(f"rig.gpus: {gpus} asked for, {len(boards) or 'none'} here", hint=hint)
     return picked
 
 
@@ -79,6 +81,26 @@ def explained(setting: Setting, board: Board, wanted: Any) -> Iterator[None]:
         if error.status in UNSUPPORTED:
             raise RigError(f"{what} does not support this ({error})", hint=_instead(setting, wanted)) from error
         raise RigError(f"{what}: {error}", hint=f"see whether this works: {command}") from error
+
+
+@contextmanager
+def alone(uuid: str) -> Iterator[None]:
+    """Keep other runs from setting a GPU: they would take our settings for those in force before.
+
+    Raises:
+        RigError: another run has settings of it in force.
+    """
+    path = Path(tempfile.gettempdir()) / f"scenario-{uuid}.lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path))
+        except LockedError as error:
+            raise RigError(
+                f"rig: another run ({describe(error.holder)}) has settings of {uuid} in force",
+                hint="wait until it has finished",
+            ) from error
+        stack.callback(path.unlink, missing_ok=True)
+        yield
 
 
 def _instead(setting: Setting, wanted: Any) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from runner.errors import RigError
-from runner.locks import LockedError, describe, locked
 from runner.results.nvml import Nvml, NvmlError
 from runner.runtimes.interrupts import terminations_as_exit
 from runner.runtimes.rig.cpus import Placement, memory_refusal, server_placement, usable
-from runner.runtimes.rig.gpus import Board, chosen, explained
+from runner.runtimes.rig.gpus import Board, alone, chosen, explained
 from runner.runtimes.rig.settings import Setting, wanted_of
 from runner.runtimes.rig.undo import GROUP, Ledger, Load, Restored, before_of, path_of, restore_abandoned
 from runner.scenario.cpu_list import format_cpus
@@ -151,23 +148,7 @@ def _set_gpus(gpus: _Gpus, rig: Rig, launch: Launch, load: Load) -> None:
             f"rig asks for settings of GPUs, but: {error}", hint="choose a target without them, or install the driver"
         ) from error
     for board in boards:
-        gpus.stack.enter_context(_alone(board))
+        gpus.stack.enter_context(alone(board.uuid))
     for setting, wanted in wanted_of(rig):
         for board in boards:
             gpus.hold(nvml, setting, board, wanted)
-
-
-@contextmanager
-def _alone(board: Board) -> Iterator[None]:
-    """Of two runs that set one GPU the second would take the first one's settings for those in force before."""
-    path = Path(tempfile.gettempdir()) / f"scenario-{board.uuid}.lock"
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(path))
-        except LockedError as error:
-            raise RigError(
-                f"rig: another run ({describe(error.holder)}) has settings of GPU {board.index} in force",
-                hint="wait until it has finished",
-            ) from error
-        stack.callback(path.unlink, missing_ok=True)
-        yield

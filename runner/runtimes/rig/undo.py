@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from runner.errors import RigError
 from runner.processes import ProcessIdentity, same_boot
 from runner.results.nvml import Nvml, NvmlError, session
+from runner.runtimes.rig.gpus import alone
 from runner.runtimes.rig.settings import SETTINGS
 
 GROUP = "rig"
@@ -78,8 +80,10 @@ def restore_entry(entry: Entry, load: Load = ctypes.CDLL, *, dry_run: bool = Fal
 def _restore(kind: str, uuid: str, value: int | None, load: Load) -> Restored:
     setting = SETTINGS[kind]
     try:
-        with session(load) as nvml:
+        with alone(uuid), session(load) as nvml:
             setting.restore(nvml, device_of(nvml, uuid), value)
+    except RigError as error:
+        return Restored("in use", error.message)
     except (NvmlError, AttributeError) as error:
         return Restored("failed", f"{error}; by hand: sudo nvidia-smi -i {uuid} {setting.undo_option(value)}")
     return Restored("restored", f"{setting.title} of {uuid}: {'none' if value is None else setting.text(value)}")
