@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from runner.errors import RigError
+from runner.results.nvml import session
 from runner.results.nvml_fake import FakeGpu
 from runner.results.nvml_fake_settings import SettableNvmlLibrary
 from runner.runtimes.rig import Applied, rig_controls
+from runner.runtimes.rig.settings import POWER
 from runner.runtimes.rig.undo import before_of, path_of
 from runner.scenario.schema import DockerLaunch, EmbeddedLaunch, Launch
 from runner.scenario.schema_rig import Rig
@@ -344,3 +346,23 @@ def test_the_first_of_several_changes_knows_what_was_there_before(ledger: Ledger
     ledger.intend("power", Path("gpu/GPU-0"), group="rig", before="250")
     [entry] = ledger.entries()
     assert entry.before == "700"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not Path("/dev/nvidia0").exists(), reason="no NVIDIA GPU")
+def test_real_settings_are_in_force_inside_and_as_before_outside(ledger: Ledger) -> None:
+    with session() as nvml:
+        [device, *_] = nvml.devices()
+        least, _ = nvml.uints("nvmlDeviceGetPowerManagementLimitConstraints", device)
+        before = POWER.read(nvml, device)
+        rig = Rig.model_validate({"gpus": 1, "lock_clocks": "max", "power_limit": f"{least / 1000:g}W"})
+        try:
+            with rig_controls(rig, EmbeddedLaunch(), ledger) as applied:
+                assert POWER.read(nvml, device) == least
+                assert [entry.kind for entry in ledger.entries()] == ["power", "clocks"]
+                assert applied.facts["rig_clocks_gpu0"].endswith("MHz (before: not told by NVML)")
+        except RigError as error:
+            if "only root" not in error.message:
+                raise
+            pytest.skip(error.message)
+        assert (POWER.read(nvml, device), ledger.entries()) == (before, ())
