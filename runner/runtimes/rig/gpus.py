@@ -18,6 +18,8 @@ from runner.scenario.schema import DockerLaunch, Gpus, Launch
 from runner.scenario.schema_rig import Rig
 
 NO_PERMISSION = 4
+LOCKS = Path("/run")
+"""Where only root writes, who alone may set GPUs: no link that somebody else put there is followed."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def alone(uuid: str) -> Iterator[None]:
     Raises:
         RigError: another run has settings of it in force.
     """
-    path = Path(tempfile.gettempdir()) / f"scenario-{uuid}.lock"
+    folder = LOCKS if os.access(LOCKS, os.W_OK) else Path(tempfile.gettempdir())
+    path = folder / f"scenario-{uuid}.lock"
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(path))

@@ -16,7 +16,7 @@ from runner.runtimes.rig.gpus import Board, alone, chosen, explained
 from runner.runtimes.rig.settings import Setting, wanted_of
 from runner.runtimes.rig.undo import GROUP, Ledger, Load, Restored, before_of, path_of, restore_abandoned
 from runner.scenario.cpu_list import format_cpus
-from runner.scenario.schema import Launch
+from runner.scenario.schema import DockerLaunch, Launch
 from runner.scenario.schema_rig import Rig
 
 Say = Callable[[str], None]
@@ -58,7 +58,7 @@ def rig_controls(
     if rig is None:
         yield applied
         return
-    _place(rig, applied)
+    _place(rig, launch, applied)
     with terminations_as_exit(), ExitStack() as stack:
         if rig.controls_gpus:
             _set_gpus(_Gpus(stack, ledger, say, applied), rig, launch, load)
@@ -81,11 +81,12 @@ def _refuse(failed: list[Restored]) -> None:
         )
 
 
-def _place(rig: Rig, applied: Applied) -> None:
+def _place(rig: Rig, launch: Launch, applied: Applied) -> None:
     """Where server and client run; the runtime and the engine see to it."""
     placement = server_placement(rig)
     if placement.nodes:
-        refused = memory_refusal(placement.nodes)
+        # For a container its engine does it, which may what we may not.
+        refused = None if isinstance(launch, DockerLaunch) else memory_refusal(placement.nodes)
         applied.facts["rig_server_memory"] = refused or f"node {format_cpus(placement.nodes)}"
         placement = Placement(placement.cpus, () if refused else placement.nodes)
     applied.placement = placement

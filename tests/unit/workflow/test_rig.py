@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -60,7 +59,7 @@ def _threads() -> dict[str, str]:
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SettableNvmlLibrary:
     """A board instead of the driver's."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("runner.runtimes.rig.gpus.LOCKS", tmp_path)
     found = SettableNvmlLibrary(tmp_path / "boards.json")
     monkeypatch.setattr(rig, "rig_controls", partial(rig.rig_controls, load=lambda name: found))
     return found

@@ -19,7 +19,8 @@ from runner.errors import RigError
 from runner.results.nvml import session
 from runner.results.nvml_fake import FakeGpu
 from runner.results.nvml_fake_settings import SettableNvmlLibrary
-from runner.runtimes.rig import Applied, rig_controls
+from runner.runtimes.rig import Applied, gpus, hold, rig_controls
+from runner.runtimes.rig.cpus import Placement
 from runner.runtimes.rig.settings import POWER
 from runner.runtimes.rig.undo import before_of, path_of
 from runner.scenario.schema import DockerLaunch, EmbeddedLaunch, Launch
@@ -38,8 +39,7 @@ Control = Callable[..., AbstractContextManager[Applied]]
 @pytest.fixture(autouse=True)
 def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests have a GPU-0, too; processes of these tests look in the same place."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(gpus, "LOCKS", tmp_path)
 
 
 @pytest.fixture
@@ -206,6 +206,13 @@ def test_what_cannot_be_taken_back_is_told_and_stays_in_the_ledger(
     assert [entry.kind for entry in ledger.entries()] == ["power"]
 
 
+def test_who_is_not_root_locks_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "LOCKS", tmp_path / "none")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with gpus.alone("GPU-0"):
+        assert [path.name for path in tmp_path.iterdir()] == ["scenario-GPU-0.lock"]
+
+
 def test_two_runs_do_not_set_one_gpu(control: Control, tmp_path: Path) -> None:
     with control({"persistence": True, "gpus": [1]}):
         with control({"persistence": True, "gpus": [0]}):
@@ -216,7 +223,7 @@ def test_two_runs_do_not_set_one_gpu(control: Control, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "launch", "environment", "set_"),
+    ("which", "launch", "environment", "set_"),
     [
         (None, {}, "", [0, 1]),
         (None, {}, "1", [1]),
@@ -228,24 +235,45 @@ def test_two_runs_do_not_set_one_gpu(control: Control, tmp_path: Path) -> None:
 )
 def test_which_gpus_are_set(
     control: Control, library: SettableNvmlLibrary, monkeypatch: pytest.MonkeyPatch,
-    gpus: Any, launch: dict[str, Any], environment: str, set_: list[int],
+    which: Any, launch: dict[str, Any], environment: str, set_: list[int],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", environment)
     how = DockerLaunch.model_validate(launch) if launch else None
-    with control({"persistence": True, **({"gpus": gpus} if gpus else {})}, how):
+    with control({"persistence": True, **({"gpus": which} if which else {})}, how):
         assert [index for index in (0, 1) if library.settings(index)["persistence"]] == set_
+
+
+@pytest.mark.parametrize(
+    ("launch", "refusal", "nodes", "told"),
+    [
+        ({}, None, (0,), "node 0"),
+        ({}, "refused by the kernel (EPERM)", (), "refused by the kernel (EPERM)"),
+        ({"kind": "docker", "image": "x"}, "refused by the kernel (EPERM)", (0,), "node 0"),
+    ],
+)
+def test_memory_of_a_node_as_far_as_the_kernel_allows(
+    control: Control, monkeypatch: pytest.MonkeyPatch,
+    launch: dict[str, Any], refusal: str | None, nodes: tuple[int, ...], told: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(hold, "memory_refusal", lambda nodes: refusal)
+    monkeypatch.setattr(hold, "server_placement", lambda rig: Placement((0, 1), (0,)))
+    how = DockerLaunch.model_validate(launch) if launch else None
+    with control({"server_cpus": {"numa": 0}}, how) as applied:
+        assert applied.placement == Placement((0, 1), nodes)
+    assert (applied.facts["rig_server_memory"], applied.facts["rig_server_cpus"]) == (told, "0-1")
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from runner.results.nvml_fake_settings import SettableNvmlLibrary
-from runner.runtimes.rig import rig_controls
+from runner.runtimes.rig import gpus, rig_controls
 from runner.scenario.schema import EmbeddedLaunch
 from runner.scenario.schema_rig import Rig
 from runner.setup.ledger import Ledger
 
 library = SettableNvmlLibrary(Path(sys.argv[2]))
+gpus.LOCKS = Path(sys.argv[2]).parent
 rig = Rig.model_validate({"lock_clocks": 1410, "power_limit": "250W"})
 with rig_controls(rig, EmbeddedLaunch(), Ledger(Path(sys.argv[1])), load=lambda name: library):
     print("held", flush=True)
