@@ -6,23 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from runner.runtimes.findings import Finding as Finding
 from runner.services.base import Endpoint
 from runner.services.tls import Tls
 
 if TYPE_CHECKING:
     from runner.scenario.schema import DockerLaunch
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of a preflight: what was looked at, what was found, what mends it."""
-
-    check: str
-    level: Literal["ok", "warn", "fail"]
-    detail: str
-    remedy: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +37,10 @@ class ServerSpec:
     """How its container is made, where an axis gives it another launch than its runtime has."""
     reads: tuple[Path, ...] = ()
     """Files and folders outside the repository that its models are told of."""
+    cpus: tuple[int, ...] = ()
+    """Processors that it runs on; none: any."""
+    memory_nodes: tuple[int, ...] = ()
+    """NUMA nodes that its memory comes from; none: any."""
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -59,6 +59,11 @@ def plan_setup(
     return _Preparation(scenario, state, Options(max_batch_needed, False, trust_first_use)).plan()
 
 
+def downloads(scenario: Scenario, state: StateDirectory) -> dict[str, Missing | None]:
+    """Every download that is needed, and what an offline setup would lack of it; looks only."""
+    return _Preparation(scenario, state, Options()).downloads()
+
+
 class _Preparation:
     """One pass over the steps of a scenario."""
 
@@ -102,6 +107,11 @@ class _Preparation:
         repository = AssembleRepository(self._scenario, self._state, self._options.max_batch_needed)
         self._foresee(repository, self._repositories)
         return tuple(self._reports)
+
+    def downloads(self) -> dict[str, Missing | None]:
+        steps = [step for step in map(self._step, self._needed) if isinstance(step, Fetch)]
+        made = {step.name for step in steps if self._store.find(step.name, step.fingerprint({})).stamp}
+        return {step.name: None if step.name in made else step.missing() for step in steps}
 
     def _needed_steps(self) -> tuple[str, ...]:
         scenario = self._scenario

@@ -107,15 +107,17 @@ def plan_scenario(loaded: LoadedScenario, options: RunOptions | None = None) -> 
 def reset_scenario(
     loaded: LoadedScenario, *, keep: Collection[str] = (), dry_run: bool = False, home: Path | None = None
 ) -> tuple[Removal, ...]:
-    """Undo what the ledger says setup made, and remove what dead runs left in memory and in engines."""
+    """Undo what the ledger says, and remove what dead runs left in memory and in engines."""
+    from runner.runtimes.rig.settings import SETTINGS
     from runner.setup.containers import undo_image
     from runner.setup.reset import reset
+    from runner.setup.rig import undo_setting
 
     swept: tuple[Removal, ...] = ()
     if not dry_run:
         swept = tuple(swept_runtimes(loaded))
         sweep_shared_memory()
-    handlers = {"image": undo_image}
+    handlers = {"image": undo_image, **dict.fromkeys(SETTINGS, undo_setting)}
     return swept + reset(state_of(loaded, home), keep=keep, dry_run=dry_run, handlers=handlers)
 
 

@@ -111,3 +111,7 @@ def test_gpus_where_there_are_none_end_the_run_with_exit_code_3(tmp_path: Path, 
     assert "launch.gpus asks for all GPUs" in said
     assert "NVIDIA Container Toolkit" in said
     assert [containers_of(name) for name in cli.runs()] == [[]]
+    status, said = cli.run("doctor", "--set=targets.docker-cpu.launch.gpus=all")
+    assert status == 3, said
+    assert "fail  GPUs for containers: launch.gpus asks for all GPUs; no NVIDIA GPU is visible here\n" in said
+    assert "-> install the NVIDIA driver" in said
