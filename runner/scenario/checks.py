@@ -37,6 +37,7 @@ def check_resolved(resolution: Resolution) -> list[Diagnostic]:
         *_unknown_models(root),
         *_skip_problems(resolution),
         *_batch_problems(root),
+        *_profile_problems(root),
         *_send_time_problems(resolution),
     ]
 
@@ -159,6 +160,30 @@ def _batch_problems(root: Node) -> Iterator[Diagnostic]:
             problem = batch_problem(node.value, str(model.value), config.value, node.place)
             if problem is not None:
                 yield problem
+
+
+def _profile_problems(root: Node) -> Iterator[Diagnostic]:
+    """Models that promise larger batches than any profile of their engine: Triton would refuse to load them."""
+    for name, model in _entries(root, "repository", "models"):
+        limit = model.find(("config", "max_batch_size"))
+        if limit is None or not isinstance(limit.value, int):
+            continue
+        for step in sorted({step for _, node in _entries(model, "files") for step in _steps_in(node)}):
+            largest = _largest_batch(root.find(("setup", step, "profile")))
+            if largest is not None and limit.value > largest:
+                message = f"a batch of {limit.value} is larger than the engine `setup.{step}` takes, which is {largest}"
+                address = f"repository.models.{name}.config.max_batch_size"
+                yield diagnose("E150", limit.place, message, address=address, hint=f"raise setup.{step}.profile.max")
+
+
+def _largest_batch(profile: Node | None) -> int | None:
+    """The largest batch of any profile that speaks of batches; None where one speaks of shapes or makes no sense."""
+    if profile is None:
+        return None
+    singles = [node for _, node in profile.children()] if isinstance(profile.value, list) else [profile]
+    found = [node.child("max") for node in singles]
+    sizes = [node.value for node in found if node is not None and isinstance(node.value, int)]
+    return max(sizes) if sizes and len(sizes) == len(singles) else None
 
 
 def check_axes(stack: Stack, resolution: Resolution, env: Mapping[str, str]) -> list[Diagnostic]:

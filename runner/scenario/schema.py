@@ -58,7 +58,6 @@ from runner.scenario.schema_setup import (
     FolderDataset,
     ScriptStep,
     Step,
-    StepBase,
     SyntheticJpegDataset,
 )
 from runner.scenario.schema_targets import (
@@ -75,6 +74,7 @@ from runner.scenario.schema_targets import (
     VarBase,
 )
 from runner.scenario.schema_telemetry import Telemetry
+from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.scenario.schema_tune import Tune
 from runner.scenario.schema_workload import OutputFile, PeerEndpoint, Sequences, Validate
 from runner.units import ByteSize, Seconds
@@ -135,12 +135,12 @@ __all__ = [
     "Sha256",
     "Stability",
     "Step",
-    "StepBase",
     "Strict",
     "StringVar",
     "SyntheticJpegDataset",
     "Target",
     "Telemetry",
+    "TensorrtStep",
     "TlsSettings",
     "Tune",
     "Ulimits",

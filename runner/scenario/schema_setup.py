@@ -6,15 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runner.scenario.schema_base import Name, Scalar, Sha256, Strict, check_order
+from runner.scenario.schema_base import Name, Scalar, Sha256, check_order
+from runner.scenario.schema_steps import ContainedStep, StepBase
+from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.units import ByteSize
-
-
-class StepBase(Strict):
-    """What every setup step has."""
-
-    always: bool = False
-    """Run even when nothing that is served or sent refers to it."""
 
 
 class FetchStep(StepBase):
@@ -32,15 +27,6 @@ class FetchStep(StepBase):
     """Expected size, for the disk estimate and an early refusal."""
     filename: Name | None = None
     """Name of the artifact; by default the last part of the URL."""
-
-
-class ContainedStep(StepBase):
-    """What a step has that runs a program in the target."""
-
-    image: str | None = Field(default=None, min_length=1)
-    """Run in a container of this image; by default where the server runs, so in its image for `launch.kind: docker`."""
-    network: bool = False
-    """Whether its container reaches the network; on this machine itself nothing is cut off."""
 
 
 class ExportStep(ContainedStep):
@@ -107,4 +93,4 @@ class ScriptStep(ContainedStep):
 
 
 Dataset = Annotated[SyntheticJpegDataset | FolderDataset, Field(discriminator="source")]
-Step = Annotated[FetchStep | ExportStep | Dataset | ScriptStep, Field(discriminator="kind")]
+Step = Annotated[FetchStep | ExportStep | Dataset | ScriptStep | TensorrtStep, Field(discriminator="kind")]

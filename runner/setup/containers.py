@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import RigError, SetupError
 from runner.results.secrets import looks_secret
-from runner.scenario.schema import DockerLaunch, ExportStep, Launch, ScriptStep
+from runner.scenario.schema import DockerLaunch, Gpus, Launch, TensorrtStep
 from runner.scenario.schema import Step as StepConfig
+from runner.scenario.schema_steps import ContainedStep
 from runner.setup.base import Action, OnProgress, Parts, Progress, Workbench
 from runner.setup.digest import text_digest
 from runner.setup.fingerprint import flatten
@@ -68,13 +69,22 @@ class Containers:
 
     def place_for(self, config: StepConfig, launch: Launch) -> Place:
         """Where a step's script runs: where the server does, unless the step names an image."""
-        if not isinstance(config, ExportStep | ScriptStep):
+        if not isinstance(config, ContainedStep):
             return ThisMachine()
         if isinstance(launch, DockerLaunch):
             return InContainer(self, launch, config.image or launch.image, config.network)
         if config.image is not None:
-            return InContainer(self, DockerLaunch(kind="docker", image=config.image), config.image, config.network)
+            gpus: Gpus = "all" if isinstance(config, TensorrtStep) else "none"
+            own = DockerLaunch(kind="docker", image=config.image, gpus=gpus)
+            return InContainer(self, own, config.image, config.network)
         return ThisMachine()
+
+    def serving_place(self, config: StepConfig, launch: Launch, place: Place) -> Place:
+        """Where the server runs: the step's own place, unless the step names an image that does not serve."""
+        own = config.image if isinstance(config, ContainedStep) else None
+        if not isinstance(launch, DockerLaunch) or own in (None, launch.image):
+            return place
+        return InContainer(self, launch, launch.image)
 
     def bring(self, name: str) -> tuple[Action, str]:
         """Have an image, pulled if that is allowed; what was done and why. A pull is in the ledger."""

@@ -12,6 +12,8 @@ import pytest
 HEAD = "scenario: 1\nname: t\nworkload: {model: m}\n"
 """Three lines, so what a row adds starts in line 4."""
 
+ENGINE = "setup: {b: {kind: fetch, url: x}, a: {kind: tensorrt, from: '${setup.b}', "
+
 ROWS = [
     ("lod: {concurrency: 1}", "E110", 4, 1, "unknown key `lod`", "did you mean `load`?"),
     ("server:\n  raedy: {}", "E110", 5, 3, "unknown key `raedy`", "did you mean `ready`?"),
@@ -60,6 +62,26 @@ ROWS = [
         *("E113", 4, 80, "`--x` already sets the variable `a`", "choose another name"),
     ),
     ("setup: {a: {kind: burst}}", "E115", 4, 19, "expected one of fetch, export, dataset, script", None),
+    (ENGINE + "profile: {opt: 9, max: 8}}}", "E113", 4, 98, "at least the lower end 9", None),
+    (ENGINE + "profile: []}}", "E112", 4, 84, "expected `{min: 1, opt: 8, max: 32}`", None),
+    (ENGINE + "profile: {X: {min: [1], opt: [1], max: [1, 2]}}}}", "E113", 4, 114, "expected 1 dimensions", None),
+    (
+        ENGINE + "profile: {X: {min: [1], opt: [4], max: [2]}}}}",
+        "E113",
+        4,
+        114,
+        "at least 4 in dimension 0, got 2",
+        None,
+    ),
+    (ENGINE + "timing_cache: near}}", "E113", 4, 89, "expected shared, none or an absolute path", None),
+    (
+        ENGINE + "verify: {against: '${setup.b}', top1_agreement: null}}}",
+        "E113",
+        4,
+        123,
+        "something to judge by",
+        "write `atol`",
+    ),
     ("setup: {a: {kind: dataset, source: folder}}", "E111", 4, 9, "missing key `path`", None),
     ("setup: {a: {kind: dataset, source: sintetic_jpeg}}", "E115", 4, 36, "synthetic_jpeg", "did you mean"),
     ("setup: {a: {kind: dataset, source: synthetic_jpeg, cuont: 3}}", "E110", 4, 52, "`cuont`", "`count`"),
@@ -151,6 +173,17 @@ ROWS = [
         "repository: {models: {m: {from: model, config: {max_batch_size: 8}}}}\n"
         "matrix: {axes: {workload.batch: [8, 16]}}",
         *("E150", 5, 37, "a batch of 16 is larger than the model `m` takes, which is 8", "raise repository.models.m"),
+    ),
+    (
+        "setup: {e: {kind: tensorrt, from: '${setup.f}', profile: {max: 8}}, f: {kind: fetch, url: x}}\n"
+        "repository: {models: {m: {from: model, files: {1/model.plan: '${setup.e}'}, config: {max_batch_size: 9}}}}",
+        *(
+            "E150",
+            5,
+            102,
+            "a batch of 9 is larger than the engine `setup.e` takes, which is 8",
+            "raise setup.e.profile",
+        ),
     ),
 ]
 

@@ -1,0 +1,23 @@
+"""What setup steps of several kinds have in common."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from runner.scenario.schema_base import Strict
+
+
+class StepBase(Strict):
+    """What every setup step has."""
+
+    always: bool = False
+    """Run even when nothing that is served or sent refers to it."""
+
+
+class ContainedStep(StepBase):
+    """What a step has that runs a program in the target."""
+
+    image: str | None = Field(default=None, min_length=1)
+    """Run in a container of this image; by default where the server runs, so in its image for `launch.kind: docker`."""
+    network: bool = False
+    """Whether its container reaches the network; on this machine itself nothing is cut off."""
