@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import RigError, SetupError
 from runner.results.secrets import looks_secret
-from runner.scenario.schema import DockerLaunch, ExportStep, Launch, ScriptStep
+from runner.scenario.schema import ContainedStep, DockerLaunch, Launch
 from runner.scenario.schema import Step as StepConfig
 from runner.setup.base import Action, OnProgress, Parts, Progress, Workbench
 from runner.setup.digest import text_digest
@@ -67,8 +67,8 @@ class Containers:
         return facts_of(self.client)
 
     def place_for(self, config: StepConfig, launch: Launch) -> Place:
-        """Where a step's script runs: where the server does, unless the step names an image."""
-        if not isinstance(config, ExportStep | ScriptStep):
+        """Where a step's script runs: where the server does, unless the step names an image or this machine."""
+        if not isinstance(config, ContainedStep) or config.place == "host":
             return ThisMachine()
         if isinstance(launch, DockerLaunch):
             return InContainer(self, launch, config.image or launch.image, config.network)

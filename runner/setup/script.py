@@ -41,7 +41,7 @@ class RunScript:
         arguments = [part for key, value in self._config.args.items() for part in self._pair(key, value, bench.inputs)]
         reads = (*(artifact.path for artifact in bench.inputs.values()), *self._files().values())
         self._place.run(Call(Path(self._config.script), output, tuple(arguments), reads), bench)
-        return self._product(output)
+        return product_of(self.name, Path(self._config.script), output)
 
     def _check(self, script: Path) -> None:
         try:
@@ -57,24 +57,30 @@ class RunScript:
     def _pair(self, key: str, value: Any, inputs: Mapping[str, Artifact]) -> tuple[str, str]:
         return f"--{key}", substitute(argument_text(value), inputs)
 
-    def _product(self, output: Path) -> Product:
-        if not output.exists() or (output.is_file() and output.stat().st_size == 0):
-            raise SetupError(
-                f"setup.{self.name}: {Path(self._config.script).name} ended well but wrote nothing to its --output",
-                hint=f"let it write the file or folder that --output names ({output.name})",
-            )
-        sidecar = output.with_name(f"{output.name}.facts.json")
-        if not sidecar.exists():
-            return Product(output)
-        try:
-            said = json.loads(sidecar.read_text())
-            labels = {str(key): str(value) for key, value in said.get("labels", {}).items()}
-            return Product(output, labels, dict(said.get("facts", {})))
-        except (ValueError, AttributeError, TypeError) as error:
-            raise SetupError(
-                f"setup.{self.name}: {sidecar.name} is not what was expected: {error}",
-                hint='the script should write {"labels": {NAME: TEXT}, "facts": {NAME: VALUE}} or no such file',
-            ) from None
+
+def product_of(step: str, script: Path, output: Path) -> Product:
+    """What a script wrote, with the labels and facts of its sidecar.
+
+    Raises:
+        SetupError: it wrote nothing, or a sidecar that makes no sense.
+    """
+    if not output.exists() or (output.is_file() and output.stat().st_size == 0):
+        raise SetupError(
+            f"setup.{step}: {script.name} ended well but wrote nothing to its --output",
+            hint=f"let it write the file or folder that --output names ({output.name})",
+        )
+    sidecar = output.with_name(f"{output.name}.facts.json")
+    if not sidecar.exists():
+        return Product(output)
+    try:
+        said = json.loads(sidecar.read_text())
+        labels = {str(key): str(value) for key, value in said.get("labels", {}).items()}
+        return Product(output, labels, dict(said.get("facts", {})))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SetupError(
+            f"setup.{step}: {sidecar.name} is not what was expected: {error}",
+            hint='the script should write {"labels": {NAME: TEXT}, "facts": {NAME: VALUE}} or no such file',
+        ) from None
 
 
 def argument_text(value: bool | int | float | str) -> str:
