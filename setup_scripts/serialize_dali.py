@@ -37,7 +37,8 @@ def load_function(path: Path) -> Callable[..., Any]:
     if len(marked) != 1:
         names = ", ".join(each.__name__ for each in marked) or "none"
         raise SerializeError(f"{path.name}: expected one function that is marked @autoserialize, found {names}")
-    return marked[0]
+    function: Callable[..., Any] = marked[0]
+    return function
 
 
 def check_arguments(function: Callable[..., Any], arguments: dict[str, Any]) -> None:
