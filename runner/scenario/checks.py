@@ -166,8 +166,9 @@ def _profile_problems(root: Node) -> Iterator[Diagnostic]:
     """Models that promise larger batches than any profile of their engine: Triton would refuse to load them."""
     for name, model in _entries(root, "repository", "models"):
         limit = model.find(("config", "max_batch_size"))
-        steps = {step for _, node in _entries(model, "files") for step in _steps_in(node)}
-        for step in sorted(steps) if limit is not None and isinstance(limit.value, int) else ():
+        if limit is None or not isinstance(limit.value, int):
+            continue
+        for step in sorted({step for _, node in _entries(model, "files") for step in _steps_in(node)}):
             largest = _largest_batch(root.find(("setup", step, "profile")))
             if largest is not None and limit.value > largest:
                 message = f"a batch of {limit.value} is larger than the engine `setup.{step}` takes, which is {largest}"

@@ -61,7 +61,6 @@ from runner.scenario.schema_setup import (
     Step,
     SyntheticJpegDataset,
 )
-from runner.scenario.schema_steps import ContainedStep
 from runner.scenario.schema_targets import (
     BoolVar,
     EmbeddedLaunch,
@@ -87,7 +86,6 @@ __all__ = [
     "ClientSettings",
     "ConcurrencyLoad",
     "ConstantLoad",
-    "ContainedStep",
     "DaliStep",
     "DataInput",
     "Dataset",

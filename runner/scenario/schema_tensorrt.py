@@ -142,7 +142,7 @@ class TensorrtStep(ContainedStep):
     timing_cache: str = "shared"
     """`shared` among all scenarios of this machine for the same TensorRT and GPU, `none`, or an absolute path."""
     version_compatible: bool = False
-    """Later versions load the engine, too; slower, and Triton needs `backend-config: tensorrt,version-compatible=true`."""
+    """Later versions load the engine, too; slower. Triton needs `backend-config: tensorrt,version-compatible=true`."""
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
     """Other GPUs that may run the engine; everything but `none` may cost speed."""
     plugins: tuple[str, ...] = ()

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import RigError, SetupError
 from runner.results.secrets import looks_secret
-from runner.scenario.schema import ContainedStep, DockerLaunch, Launch
+from runner.scenario.schema import DockerLaunch, Gpus, Launch, TensorrtStep
 from runner.scenario.schema import Step as StepConfig
+from runner.scenario.schema_steps import ContainedStep
 from runner.setup.base import Action, OnProgress, Parts, Progress, Workbench
 from runner.setup.digest import text_digest
 from runner.setup.fingerprint import flatten
@@ -73,8 +74,18 @@ class Containers:
         if isinstance(launch, DockerLaunch):
             return InContainer(self, launch, config.image or launch.image, config.network)
         if config.image is not None:
-            return InContainer(self, DockerLaunch(kind="docker", image=config.image), config.image, config.network)
+            gpus: Gpus = "all" if isinstance(config, TensorrtStep) else "none"
+            own = DockerLaunch(kind="docker", image=config.image, gpus=gpus)
+            return InContainer(self, own, config.image, config.network)
         return ThisMachine()
+
+    def serving_place(self, config: StepConfig, launch: Launch, place: Place) -> Place:
+        """Where the server runs: the step's own place, unless it stays here or names an image that does not serve."""
+        if not isinstance(launch, DockerLaunch) or not isinstance(config, ContainedStep):
+            return place
+        if config.place == "target" and config.image in (None, launch.image):
+            return place
+        return InContainer(self, launch, launch.image)
 
     def bring(self, name: str) -> tuple[Action, str]:
         """Have an image, pulled if that is allowed; what was done and why. A pull is in the ledger."""

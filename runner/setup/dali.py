@@ -11,7 +11,7 @@ from runner.errors import SetupError
 from runner.scenario.schema import DaliStep
 from runner.setup.base import Artifact, Parts, Product, Workbench
 from runner.setup.digest import DigestCache
-from runner.setup.fingerprint import flatten, imported_distributions, version_parts
+from runner.setup.fingerprint import flatten
 from runner.setup.places import Call, Place, ThisMachine
 from runner.setup.references import references, substitute, substitute_all
 from runner.setup.script import product_of
@@ -45,13 +45,13 @@ class SerializeDali:
         reads = (pipeline, *(artifact.path for artifact in bench.inputs.values()))
         call = Call(self._script, output, ("--pipeline", str(pipeline), "--arguments", arguments), reads)
         self._place.run(call, bench)
-        return product_of(self.name, self._script, output)
+        return product_of(self.name, self._script.name, output)
 
     def _pipeline_parts(self) -> dict[str, str]:
-        """The pipeline's source, where it is not the artifact of a step."""
+        """The pipeline's source and what it imports, where it is not the artifact of a step."""
         if references(self._config.from_):
             return {}
         path = Path(self._config.from_)
         if not path.is_file():
             raise SetupError(f"setup.{self.name}.from: no such file: {path}", hint="name the `dali.py` of a model")
-        return {"from": self._digests.file(path), **version_parts(imported_distributions(path))}
+        return {"from": self._digests.file(path), **self._place.parts(path)}

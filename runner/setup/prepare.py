@@ -13,9 +13,11 @@ from runner.scenario.schema import (
     DockerLaunch,
     ExportStep,
     FetchStep,
+    FolderDataset,
     Scenario,
     ScriptStep,
     SyntheticJpegDataset,
+    TensorrtStep,
 )
 from runner.scenario.schema import Step as StepConfig
 from runner.setup.base import Action, Artifact, OnProgress, Prepared, Progress, Step, StepReport
@@ -24,12 +26,13 @@ from runner.setup.dali import SerializeDali
 from runner.setup.dataset import ImageFolder, SyntheticJpegs
 from runner.setup.failures import os_problem
 from runner.setup.fetch import Fetch, Missing
-from runner.setup.places import Place
+from runner.setup.places import Place, ThisMachine
 from runner.setup.references import needed_steps, references
 from runner.setup.repository import AssembleRepository, check_sources
 from runner.setup.script import RunScript
 from runner.setup.state import StateDirectory
 from runner.setup.store import Stamp, Store
+from runner.setup.tensorrt.step import BuildEngine, Target
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,11 @@ class _Preparation:
     def _step(self, name: str) -> Step:
         config = self._scenario.setup[name]
         place = self._containers.place_for(config, self._launch)
+        if isinstance(config, TensorrtStep):
+            target = Target(
+                place, self._containers.serving_place(config, self._launch, place), self._containers.may_pull
+            )
+            return BuildEngine(name, config, self._state, target)
         return make_step(name, config, self._state, place, trust_first_use=self._options.trust_first_use)
 
     def _bring_image(self) -> None:
@@ -218,8 +226,11 @@ def make_step(
             return SerializeDali(name, config, state.digests, place)
         case SyntheticJpegDataset():
             return SyntheticJpegs(name, config)
-        case _:
+        case FolderDataset():
             return ImageFolder(name, config, state.digests)
+        case TensorrtStep():
+            where = place or ThisMachine()
+            return BuildEngine(name, config, state, Target(where, where))
 
 
 def merge_labels(artifacts: Mapping[str, Artifact]) -> dict[str, str]:

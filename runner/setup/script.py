@@ -41,7 +41,7 @@ class RunScript:
         arguments = [part for key, value in self._config.args.items() for part in self._pair(key, value, bench.inputs)]
         reads = (*(artifact.path for artifact in bench.inputs.values()), *self._files().values())
         self._place.run(Call(Path(self._config.script), output, tuple(arguments), reads), bench)
-        return product_of(self.name, Path(self._config.script), output)
+        return product_of(self.name, Path(self._config.script).name, output)
 
     def _check(self, script: Path) -> None:
         try:
@@ -58,15 +58,15 @@ class RunScript:
         return f"--{key}", substitute(argument_text(value), inputs)
 
 
-def product_of(step: str, script: Path, output: Path) -> Product:
-    """What a script wrote, with the labels and facts of its sidecar.
+def product_of(step: str, script: str, output: Path) -> Product:
+    """What a script wrote, with the labels and facts that it left beside it.
 
     Raises:
-        SetupError: it wrote nothing, or a sidecar that makes no sense.
+        SetupError: it wrote nothing, or its sidecar is not what was expected.
     """
     if not output.exists() or (output.is_file() and output.stat().st_size == 0):
         raise SetupError(
-            f"setup.{step}: {script.name} ended well but wrote nothing to its --output",
+            f"setup.{step}: {script} ended well but wrote nothing to its --output",
             hint=f"let it write the file or folder that --output names ({output.name})",
         )
     sidecar = output.with_name(f"{output.name}.facts.json")
