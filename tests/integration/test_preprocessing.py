@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,14 @@ def test_every_request_of_one_call_gets_its_own_images(load_model: Callable[[str
     responses = model.execute(requests)
     assert [len(response.outputs["PIXELS"]) for response in responses] == [3, 1, 4]
     np.testing.assert_array_equal(np.concatenate([each.outputs["PIXELS"] for each in responses]), alone)
+
+
+def test_a_server_without_pillow_is_told_how_to_get_it(
+    load_model: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(Exception, match="give its unpacked wheel under `files` as 1/packages"):
+        load_model("preprocess")
 
 
 def test_only_the_request_with_the_bad_image_fails(load_model: Callable[[str], Any], jpegs: Images) -> None:

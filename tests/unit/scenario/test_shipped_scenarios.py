@@ -82,4 +82,10 @@ def test_the_vendors_image_is_chosen_by_its_tag():
     assert efficientnet("gpu").launch.image == "nvcr.io/nvidia/tritonserver:26.04-py3"
     loaded = load_scenario("efficientnet", target="gpu", env={"TRITON_TAG": "26.06-py3"})
     assert loaded.launch.image == "nvcr.io/nvidia/tritonserver:26.06-py3"
-    assert loaded.launch.gpus == 1
+
+
+def test_the_gpu_that_serves_is_the_one_that_is_sampled():
+    for target in ("gpu", "gpu-cpu-preprocessing"):
+        loaded = efficientnet(target)
+        assert loaded.launch.gpus == ("0",)
+        assert loaded.scenario.measure.telemetry.gpus == (0,)
