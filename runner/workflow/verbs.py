@@ -16,7 +16,7 @@ from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions,
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.measuring import measure_all, sweep_shared_memory
 from runner.workflow.order import Planned, anchor_case, left_over, plan_points, server_groups, with_anchors
-from runner.workflow.rig import check_rig
+from runner.workflow.requirements import check_requires
 from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run_scenario(
     options, observer = options or RunOptions(), observer or Silent()
     cases = checked_cases(loaded)
     if rooms is None:
-        check_rig(loaded, options.home)
+        check_requires(loaded, options.home)
     directory = run_directory(loaded, options)
     with directory.writer() as writer:
         before = begin(writer, loaded, cases, options)
@@ -87,7 +87,7 @@ def setup_scenario(loaded: LoadedScenario, options: RunOptions, observer: Observ
         RigError: this machine lacks what the target requires.
         SetupError: a step failed.
     """
-    check_rig(loaded, options.home)
+    check_requires(loaded, options.home)
     return tuple(prepare_group(group, loaded, options, observer) for group in server_groups(expand(loaded)))
 
 

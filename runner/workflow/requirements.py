@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runner.scenario.loading import LoadedScenario
 
 
-def check_rig(loaded: LoadedScenario, home: Path | None = None) -> None:
+def check_requires(loaded: LoadedScenario, home: Path | None = None) -> None:
     """Refuse a target that was chosen by name though this machine lacks what it requires.
 
     Raises:
