@@ -15,6 +15,9 @@ from runner.services.tls import Tls
 if TYPE_CHECKING:
     from runner.scenario.schema import DockerLaunch
 
+Flag = bool | int | float | str
+"""Value of one option of a server."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec:
@@ -29,7 +32,8 @@ class ServerSpec:
     """Goes into process and shared-memory names, so that a later run knows what a dead one left."""
     log: Path
     """Where the server's output goes; appended to."""
-    flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    flags: Mapping[str, Flag | Sequence[Flag]] = field(default_factory=dict)
+    """Further options of the server; of a sequence each value is given once."""
     ready_timeout_s: float = 120.0
     tls: Tls | None = None
     """How to ask for readiness where the server speaks TLS."""

@@ -19,6 +19,7 @@ from runner.scenario.schema_base import (
     Strict,
     refuse,
 )
+from runner.scenario.schema_dali import DaliStep
 from runner.scenario.schema_docker import DockerLaunch, Gpus, Ulimits
 from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
 from runner.scenario.schema_load import (
@@ -86,6 +87,7 @@ __all__ = [
     "ClientSettings",
     "ConcurrencyLoad",
     "ConstantLoad",
+    "DaliStep",
     "DataInput",
     "Dataset",
     "Decode",
@@ -201,8 +203,8 @@ class Server(Strict):
 
     load: tuple[Name, ...] = ()
     """Models to load; by default the workload's model with everything that it needs."""
-    flags: dict[str, Scalar] = Field(default={})
-    """Further `tritonserver` options without the dashes."""
+    flags: dict[str, Scalar | tuple[Scalar, ...]] = Field(default={})
+    """Further `tritonserver` options without the dashes; a list gives an option once for each of its values."""
     ready: Ready = Ready()
     """When it counts as up."""
     isolation: Isolation = Isolation()

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from runner.scenario import (
     schema,
+    schema_dali,
     schema_docker,
     schema_inputs,
     schema_load,
@@ -42,6 +43,7 @@ _MODULES = (
     schema_steps,
     schema_setup,
     schema_tensorrt,
+    schema_dali,
     schema_load,
     schema_matrix,
     schema_measure,

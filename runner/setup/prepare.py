@@ -9,6 +9,7 @@ from pathlib import Path
 from runner.errors import SetupError
 from runner.scenario.case import launch_of
 from runner.scenario.schema import (
+    DaliStep,
     DockerLaunch,
     ExportStep,
     FetchStep,
@@ -21,6 +22,7 @@ from runner.scenario.schema import (
 from runner.scenario.schema import Step as StepConfig
 from runner.setup.base import Action, Artifact, OnProgress, Prepared, Progress, Step, StepReport
 from runner.setup.containers import Containers
+from runner.setup.dali import SerializeDali
 from runner.setup.dataset import ImageFolder, SyntheticJpegs
 from runner.setup.failures import os_problem
 from runner.setup.fetch import Fetch, Missing
@@ -230,6 +232,8 @@ def make_step(
             return Fetch(name, config, state, trust_first_use=trust_first_use)
         case ExportStep() | ScriptStep():
             return RunScript(name, config, state.digests, place)
+        case DaliStep():
+            return SerializeDali(name, config, state.digests, place)
         case SyntheticJpegDataset():
             return SyntheticJpegs(name, config)
         case FolderDataset():

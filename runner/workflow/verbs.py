@@ -16,6 +16,7 @@ from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions,
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.measuring import measure_all, sweep_shared_memory
 from runner.workflow.order import Planned, anchor_case, left_over, plan_points, server_groups, with_anchors
+from runner.workflow.requirements import check_requires
 from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def run_scenario(
     """
     options, observer = options or RunOptions(), observer or Silent()
     cases = checked_cases(loaded)
+    if rooms is None:
+        check_requires(loaded, options.home)
     directory = run_directory(loaded, options)
     with directory.writer() as writer:
         before = begin(writer, loaded, cases, options)
@@ -78,7 +81,13 @@ def planned_measurements(
 
 
 def setup_scenario(loaded: LoadedScenario, options: RunOptions, observer: Observer) -> tuple[Prepared, ...]:
-    """Make what every server configuration of the matrix needs; reuses what is current."""
+    """Make what every server configuration of the matrix needs; reuses what is current.
+
+    Raises:
+        RigError: this machine lacks what the target requires.
+        SetupError: a step failed.
+    """
+    check_requires(loaded, options.home)
     return tuple(prepare_group(group, loaded, options, observer) for group in server_groups(expand(loaded)))
 
 

@@ -168,6 +168,12 @@ ROWS = [
     ("targets: {a: {}, b: {set: {load.x: 1}}}", "E130", 4, 28, "unknown address `load.x`", None),
     ("targets: {a: {}, b: {set: {load.concurrency: x}}}", "E112", 4, 46, "expected a whole number", None),
     ("targets: {a: {set: {setup.x.url: y}}}", "E130", 4, 21, "there is no setup step `x`", None),
+    (
+        "setup: {d: {kind: dali, from: run.py, image: i, place: host}}",
+        *("E113", 4, 56, "expected `target` beside `image`", "remove one of the two"),
+    ),
+    ("setup: {d: {kind: dali, from: nun.py}}", "E140", 4, 31, "there is no file `nun.py`", "did you mean `run.py`?"),
+    ("server: {flags: {a: {b: 1}}}", "E112", 4, 21, "text or a list, got a map", None),
     ("targets: {a: {requires: {gpu: 1}}}", "E110", 4, 26, "unknown key `gpu`", "did you mean `gpus`?"),
     (
         "repository: {models: {m: {from: model, config: {max_batch_size: 8}}}}\n"
