@@ -29,6 +29,11 @@ class ProcessIdentity:
         return self.pid_namespace != _pid_namespace() or start_time(self.pid) == self.started
 
 
+def same_boot(process: ProcessIdentity) -> bool:
+    """Whether the machine has not been restarted since the process was started."""
+    return process.boot_id == _boot_id()
+
+
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None when it is gone or a zombie."""
     try:

@@ -1,7 +1,7 @@
-"""Quantities with their unit: `5s`, `200ms`, `64MiB`, `5%`, `50/s`; a number without a unit is refused.
+"""Quantities with their unit: `5s`, `200ms`, `64MiB`, `5%`, `50/s`, `250W`; a number without a unit is refused.
 
-Inside the program a quantity is a plain number in the base unit (seconds, bytes, fraction, per second), which the
-name of the field says. `format_*` writes the shortest text that parses back to exactly the same number.
+Inside the program a quantity is a plain number in the base unit (seconds, bytes, fraction, per second, watts), which
+the name of the field says. `format_*` writes the shortest text that parses back to exactly the same number.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ BYTES: dict[str, Decimal] = {
     "B": Decimal(1),
 }
 PERCENT: dict[str, Decimal] = {"%": Decimal("0.01")}
+WATT: dict[str, Decimal] = {"kW": Decimal(1000), "W": Decimal(1), "mW": Decimal("1e-3")}
 PER_TIME: dict[str, Decimal] = {"/s": Decimal(1), "/m": 1 / Decimal(60), "/h": 1 / Decimal(3600)}
 
 
@@ -72,7 +73,8 @@ DURATION = Dimension("a duration", TIME, ("5s", "200ms"), "s")
 SIZE = Dimension("a size", BYTES, ("64MiB", "8GiB"), "B")
 SHARE = Dimension("a share", PERCENT, ("5%", "0.5%"), "%")
 RATE = Dimension("a rate", PER_TIME, ("50/s", "0.5/s"), "/s")
-DIMENSIONS: dict[str, Dimension] = {unit: kind for kind in (DURATION, SIZE, SHARE, RATE) for unit in kind.units}
+POWER = Dimension("a power", WATT, ("250W", "0.7kW"), "W")
+DIMENSIONS: dict[str, Dimension] = {unit: kind for kind in (DURATION, SIZE, SHARE, RATE, POWER) for unit in kind.units}
 """Unit -> what it measures; every unit means one thing."""
 
 
@@ -145,6 +147,11 @@ def parse_rate(value: object) -> float:
     return float(_parse(RATE, value))
 
 
+def parse_watts(value: object) -> float:
+    """Read a power: `0.7kW` -> 700.0."""
+    return float(_parse(POWER, value))
+
+
 def parse_quantity(text: str) -> tuple[float, str]:
     """Read any quantity: its number in the base unit and what it measures (`200ms` -> 0.2, "a duration")."""
     match = _QUANTITY.fullmatch(text)
@@ -180,6 +187,11 @@ def format_fraction(value: float) -> str:
 def format_rate(value: float) -> str:
     """Write a rate: 50.0 -> `50/s`."""
     return f"{_plain(Decimal(repr(value)))}/s"
+
+
+def format_watts(value: float) -> str:
+    """Write a power: 250.0 -> `250W`."""
+    return f"{_plain(Decimal(repr(value)))}W"
 
 
 def _validate(parse: Callable[[object], float], value: Any) -> float:
@@ -223,3 +235,10 @@ Rate = Annotated[
     WithJsonSchema(_schema(RATE)),
 ]
 """A number per second, written `50/s`."""
+Watts = Annotated[
+    float,
+    BeforeValidator(partial(_validate, parse_watts)),
+    PlainSerializer(format_watts),
+    WithJsonSchema(_schema(POWER)),
+]
+"""A power, written `250W`."""

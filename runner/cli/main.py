@@ -22,6 +22,7 @@ VERBS = {
     "reset": "Undo exactly what setup made, as its ledger says.",
     "plan": "Show the points, what setup would do, and a time estimate; change nothing.",
     "validate": "Check a scenario file and list every mistake.",
+    "doctor": "Say what this machine has for a scenario, and how to mend what it lacks.",
     "explain": "Show where a value comes from, layer by layer.",
     "schema": "Print the JSON Schema of scenario files.",
     "list": "List the built-in scenarios.",

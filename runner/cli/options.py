@@ -13,7 +13,7 @@ import click
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from runner.scenario.loading import LoadedScenario
+    from runner.scenario.loading import LoadedScenario, Satisfied
     from runner.scenario.schema import Var
 
 
@@ -30,10 +30,18 @@ class ScenarioOptions:
     def load(self) -> LoadedScenario:
         """Load it; all mistakes come in one ScenarioError."""
         from runner.runtimes.host import satisfied
+
+        return self._loaded(self.target, satisfied)
+
+    def load_for(self, target: str | None) -> LoadedScenario:
+        """Load it for a target, whatever that requires; None: for the first one."""
+        return self._loaded(target, lambda requires: ())
+
+    def _loaded(self, target: str | None, satisfied: Satisfied) -> LoadedScenario:
         from runner.scenario.loading import load_scenario
 
         return load_scenario(
-            self.ref, target=self.target, set_=self.set_, values=self.values, flags=self.flags, satisfied=satisfied
+            self.ref, target=target, set_=self.set_, values=self.values, flags=self.flags, satisfied=satisfied
         )
 
 

@@ -15,6 +15,11 @@ from runner.results.histogram import Histogram
 _NO_CONNECTION = "check that the service runs, that the endpoint is its port for this protocol, and workload.tls"
 
 
+def engine_version() -> str:
+    """Version of the native library."""
+    return str(_engine.__version__)
+
+
 class NativeEngine:
     """Sends a real load from native threads; see `docs/engine.md`."""
 

@@ -41,7 +41,7 @@ from runner.measure.watch import OnProgress, Watch
 from runner.measure.whole import whole_load
 from runner.results.records import Counts, ModelFacts, ModelStatistics, Trial
 from runner.runtimes.interrupts import Stop
-from runner.scenario.case import Case
+from runner.scenario.case import Case, client_cpus
 from runner.services.base import Endpoint, Service
 from runner.services.pipeline import Pipeline
 
@@ -315,7 +315,7 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
         request_timeout_ns=int(case.scenario.workload.timeout * 1e9),
         drain_timeout_ns=int(settings.drain_s * 1e9),
         workers=case.scenario.load.workers or 0,
-        pin_cpus=case.scenario.load.pin_cpus or (),
+        pin_cpus=client_cpus(case.scenario),
     )
 
 

@@ -47,7 +47,7 @@ def _device(nvml: Nvml, device: Any, hide: Callable[[str], str], root: Path) -> 
         "sm_application_clock_mhz": lambda: _clock(nvml, "nvmlDeviceGetApplicationsClock", device, CLOCK_SM),
         "ecc": lambda: bool(nvml.pair("nvmlDeviceGetEccMode", device)),
         "mig": lambda: bool(nvml.pair("nvmlDeviceGetMigMode", device)),
-        "numa_node": lambda: _numa_node(nvml, device, root),
+        "numa_node": lambda: numa_node(nvml, device, root),
     }
     found = {key: tried(look) for key, look in looks.items()}
     if parts := nvml.mig_devices(device):
@@ -77,7 +77,7 @@ def _clock(nvml: Nvml, name: str, device: Any, kind: int) -> int:
     return nvml.uint(name, device, ctypes.c_uint(kind))
 
 
-def _numa_node(nvml: Nvml, device: Any, root: Path) -> int:
+def numa_node(nvml: Nvml, device: Any, root: Path) -> int:
     """The kernel names PCI devices with four digits of domain, NVML with eight."""
     address = nvml.pci_bus_id(device).lower()[-12:]
     path = root / "sys/bus/pci/devices" / address / "numa_node"

@@ -11,6 +11,18 @@ from typing import Any
 LIBRARY = "libnvidia-ml.so.1"
 UNSUPPORTED = frozenset({3, 13})
 """Not supported, function not found: asking again cannot help."""
+REASONS: dict[str, int] = {
+    "idle": 0x1,
+    "application_clocks": 0x2,
+    "sw_power_cap": 0x4,
+    "hw_slowdown": 0x8,
+    "sync_boost": 0x10,
+    "sw_thermal": 0x20,
+    "hw_thermal": 0x40,
+    "hw_power_brake": 0x80,
+    "display_clocks": 0x100,
+}
+"""Why clocks are where they are: name -> bit."""
 NOT_AVAILABLE = 2**64 - 1
 _INSUFFICIENT_SIZE = 7
 _TEXT_BYTES = 96
@@ -121,11 +133,15 @@ class Nvml:
             raise NvmlError(f"{name}: not available")
         return out.value
 
+    def uints(self, name: str, device: Any) -> tuple[int, int]:
+        """Two numbers of one call, for example the ends of a range."""
+        first, second = ctypes.c_uint(), ctypes.c_uint()
+        self.call(name, device, ctypes.byref(first), ctypes.byref(second))
+        return first.value, second.value
+
     def pair(self, name: str, device: Any) -> int:
         """Current value of a setting that also has a pending one; of a utilization that also has a period."""
-        current, other = ctypes.c_uint(), ctypes.c_uint()
-        self.call(name, device, ctypes.byref(current), ctypes.byref(other))
-        return current.value
+        return self.uints(name, device)[0]
 
     def memory(self, device: Any) -> tuple[int, int]:
         """Total and used bytes."""
@@ -144,6 +160,13 @@ class Nvml:
         out = _Violation()
         self.call("nvmlDeviceGetViolationStatus", device, ctypes.c_uint(policy), ctypes.byref(out))
         return int(out.violation_ns)
+
+    def clock_reasons(self, device: Any) -> int:
+        """Bits of `REASONS`. Newer libraries say "event" where older ones said "throttle"."""
+        try:
+            return self.ulong("nvmlDeviceGetCurrentClocksEventReasons", device)
+        except AttributeError:
+            return self.ulong("nvmlDeviceGetCurrentClocksThrottleReasons", device)
 
     def remapped_rows(self, device: Any) -> int:
         """Memory rows that were replaced after uncorrectable errors."""

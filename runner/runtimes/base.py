@@ -6,23 +6,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from runner.runtimes.findings import Finding as Finding
 from runner.services.base import Endpoint
 from runner.services.tls import Tls
 
 if TYPE_CHECKING:
     from runner.scenario.schema import DockerLaunch
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of a preflight: what was looked at, what was found, what mends it."""
-
-    check: str
-    level: Literal["ok", "warn", "fail"]
-    detail: str
-    remedy: str | None = None
+Flag = bool | int | float | str
+"""Value of one option of a server."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +32,8 @@ class ServerSpec:
     """Goes into process and shared-memory names, so that a later run knows what a dead one left."""
     log: Path
     """Where the server's output goes; appended to."""
-    flags: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    flags: Mapping[str, Flag | Sequence[Flag]] = field(default_factory=dict)
+    """Further options of the server; of a sequence each value is given once."""
     ready_timeout_s: float = 120.0
     tls: Tls | None = None
     """How to ask for readiness where the server speaks TLS."""
@@ -46,6 +41,10 @@ class ServerSpec:
     """How its container is made, where an axis gives it another launch than its runtime has."""
     reads: tuple[Path, ...] = ()
     """Files and folders outside the repository that its models are told of."""
+    cpus: tuple[int, ...] = ()
+    """Processors that it runs on; none: any."""
+    memory_nodes: tuple[int, ...] = ()
+    """NUMA nodes that its memory comes from; none: any."""
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -82,10 +82,10 @@ def server_argv(
         "metrics-port": ports.metrics,
         "exit-timeout-secs": EXIT_TIMEOUT_S,
     }
-    repeatable = {name: value for name, value in spec.flags.items() if name == "backend-config"}
-    flags = [*{**ours, **{name: v for name, v in spec.flags.items() if name not in repeatable}}.items()]
-    loads: list[tuple[str, object]] = [("load-model", model) for model in spec.models]
-    return [str(program), *(_flag(name, value) for name, value in (*flags, *repeatable.items(), *loads))]
+    added = {name: value for name, value in spec.flags.items() if name == "backend-config"}
+    flags = {**ours, **{name: value for name, value in spec.flags.items() if name not in added}}
+    options = (*flags.items(), *added.items(), ("load-model", spec.models))
+    return [str(program), *(option for name, value in options for option in _options(name, value))]
 
 
 def shm_prefix(identity: str) -> str:
@@ -109,8 +109,10 @@ def stub_script(stub: Path, binaries: Path, libraries: Path) -> str:
     )
 
 
-def _flag(name: str, value: object) -> str:
-    return f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
+def _options(name: str, value: object) -> list[str]:
+    """`--name=value`; of several values one option each."""
+    values = value if isinstance(value, list | tuple) else (value,)
+    return [f"--{name}={str(each).lower() if isinstance(each, bool) else each}" for each in values]
 
 
 def _quoted(path: Path) -> str:

@@ -27,6 +27,7 @@ from runner.runtimes.command import (
     shm_prefix,
     stub_script,
 )
+from runner.runtimes.host import state_home
 from runner.runtimes.interrupts import terminations_as_exit
 from runner.runtimes.ports import ATTEMPTS, PortTakenError, lost_error
 from runner.runtimes.preflight import Wheel
@@ -118,7 +119,7 @@ class EmbeddedServer:
         with spec.log.open("ab") as output:
             log = ServerLog(spec.log, output.tell())
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", _supervise.__file__, str(os.getpid()), *argv],
+                [sys.executable, "-I", "-S", _supervise.__file__, str(os.getpid()), *_place(spec), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -197,10 +198,8 @@ class EmbeddedServer:
 
 
 def default_state() -> Path:
-    """`servers` in $SCENARIO_HOME, else in the XDG state directory."""
-    if home := os.environ.get("SCENARIO_HOME"):
-        return Path(home).expanduser() / "servers"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "scenario" / "servers"
+    """`servers`, beside all other state."""
+    return state_home() / "servers"
 
 
 def _refuse(findings: Sequence[Finding]) -> None:
@@ -221,6 +220,12 @@ def _lay_out_backend(wheel: Wheel, folder: Path) -> None:
     stub = folder / "triton_python_backend_stub"
     stub.write_text(stub_script(wheel.stub, Path(sys.executable).parent, preflight.library_folder()))
     stub.chmod(0o755)
+
+
+def _place(spec: ServerSpec) -> list[str]:
+    """Options of `_supervise` for where the server runs."""
+    places = {"cpus": spec.cpus, "memory": spec.memory_nodes}
+    return [f"--{option}={','.join(map(str, numbers))}" for option, numbers in places.items() if numbers]
 
 
 def _environment(identity: str, directory: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.scenario.schema import EmbeddedLaunch, Launch, Scenario
+from runner.scenario.schema_rig import Rig
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,14 @@ class Case:
 def launch_of(scenario: Scenario) -> Launch:
     """How a resolved scenario's server is started: it holds no target but the chosen one."""
     return next((target.launch for target in scenario.targets.values()), EmbeddedLaunch())
+
+
+def rig_of(scenario: Scenario) -> Rig | None:
+    """What a resolved scenario asks to be set on the machine."""
+    return next((target.rig for target in scenario.targets.values()), None)
+
+
+def client_cpus(scenario: Scenario) -> tuple[int, ...]:
+    """Processors that the load engine's threads are pinned to in turn; none: wherever the system puts them."""
+    rig = rig_of(scenario)
+    return scenario.load.pin_cpus or (rig.client_cpus if rig and rig.client_cpus else ())

@@ -136,7 +136,10 @@ def _choose_target(stack: Stack, asked: str | None, satisfied: Satisfied | None,
     if not reasons:
         return names[0]  # no target is valid, which the checks will say
     listed = "; ".join(f"{name}: {', '.join(why)}" for name, why in reasons.items())
-    raise RigError(f"this machine meets the needs of no target ({listed})", hint="choose one with --target NAME")
+    raise RigError(
+        f"this machine meets the needs of no target ({listed})",
+        hint="`scenario doctor` says what mends that; --target NAME chooses one anyway",
+    )
 
 
 def _requires(root: Node, target: str) -> Requires | None:

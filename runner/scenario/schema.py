@@ -19,6 +19,7 @@ from runner.scenario.schema_base import (
     Strict,
     refuse,
 )
+from runner.scenario.schema_dali import DaliStep
 from runner.scenario.schema_docker import DockerLaunch, Gpus, Ulimits
 from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
 from runner.scenario.schema_load import (
@@ -75,6 +76,7 @@ from runner.scenario.schema_targets import (
 )
 from runner.scenario.schema_telemetry import Telemetry
 from runner.scenario.schema_tensorrt import TensorrtStep
+from runner.scenario.schema_tune import Tune
 from runner.scenario.schema_workload import OutputFile, PeerEndpoint, Sequences, Validate
 from runner.units import ByteSize, Seconds
 
@@ -85,6 +87,7 @@ __all__ = [
     "ClientSettings",
     "ConcurrencyLoad",
     "ConstantLoad",
+    "DaliStep",
     "DataInput",
     "Dataset",
     "Decode",
@@ -141,6 +144,7 @@ __all__ = [
     "Telemetry",
     "TensorrtStep",
     "TlsSettings",
+    "Tune",
     "Ulimits",
     "Validate",
     "Var",
@@ -199,8 +203,8 @@ class Server(Strict):
 
     load: tuple[Name, ...] = ()
     """Models to load; by default the workload's model with everything that it needs."""
-    flags: dict[str, Scalar] = Field(default={})
-    """Further `tritonserver` options without the dashes."""
+    flags: dict[str, Scalar | tuple[Scalar, ...]] = Field(default={})
+    """Further `tritonserver` options without the dashes; a list gives an option once for each of its values."""
     ready: Ready = Ready()
     """When it counts as up."""
     isolation: Isolation = Isolation()
@@ -389,6 +393,8 @@ class Scenario(Strict):
     """How a point is measured."""
     matrix: Matrix = Matrix()
     """Which points are measured."""
+    tune: Tune | None = None
+    """What `scenario tune` searches."""
     report: Report = Report()
     """What is written."""
 

@@ -15,16 +15,19 @@ from pydantic import BaseModel
 
 from runner.scenario import (
     schema,
+    schema_dali,
     schema_docker,
     schema_inputs,
     schema_load,
     schema_matrix,
     schema_measure,
+    schema_rig,
     schema_setup,
     schema_steps,
     schema_targets,
     schema_telemetry,
     schema_tensorrt,
+    schema_tune,
     schema_workload,
 )
 from runner.scenario.reference import reference_of
@@ -36,13 +39,16 @@ _MODULES = (
     schema_workload,
     schema_targets,
     schema_docker,
+    schema_rig,
     schema_steps,
     schema_setup,
     schema_tensorrt,
+    schema_dali,
     schema_load,
     schema_matrix,
     schema_measure,
     schema_telemetry,
+    schema_tune,
 )
 _REFERENCE: dict[str, Any] = {
     "type": "string",

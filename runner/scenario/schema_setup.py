@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from runner.scenario.schema_base import Name, Scalar, Sha256, check_order
+from runner.scenario.schema_dali import DaliStep
 from runner.scenario.schema_steps import ContainedStep, StepBase
 from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.units import ByteSize
@@ -93,4 +94,4 @@ class ScriptStep(ContainedStep):
 
 
 Dataset = Annotated[SyntheticJpegDataset | FolderDataset, Field(discriminator="source")]
-Step = Annotated[FetchStep | ExportStep | Dataset | ScriptStep | TensorrtStep, Field(discriminator="kind")]
+Step = Annotated[FetchStep | ExportStep | Dataset | ScriptStep | TensorrtStep | DaliStep, Field(discriminator="kind")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
 
-from runner.scenario.schema_base import Strict
+from pydantic import Field, model_validator
+
+from runner.scenario.schema_base import Strict, refuse
 
 
 class StepBase(Strict):
@@ -21,3 +23,11 @@ class ContainedStep(StepBase):
     """Run in a container of this image; by default where the server runs, so in its image for `launch.kind: docker`."""
     network: bool = False
     """Whether its container reaches the network; on this machine itself nothing is cut off."""
+    place: Literal["target", "host"] = "target"
+    """`host`: on this machine even when the server is in a container, for packages that its image lacks."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.place == "host" and self.image is not None:
+            raise refuse("place", "expected `target` beside `image`", "remove one of the two")
+        return self

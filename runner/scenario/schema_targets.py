@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from runner.scenario.schema_base import OPTION, VARIABLE, Strict, check_bounds
+from runner.scenario.schema_base import OPTION, VARIABLE, Strict, check_bounds, refuse
 from runner.scenario.schema_docker import DockerLaunch
+from runner.scenario.schema_rig import Rig
 from runner.units import ByteSize
 
 
@@ -145,5 +146,13 @@ class Target(Strict):
     """What the machine must have; the first target whose needs are met is the default."""
     launch: Launch = EmbeddedLaunch()
     """How the server is started."""
+    rig: Rig | None = None
+    """Settings of the machine for the time of a run: clocks, power, processors; nothing is set unless asked for."""
     set: dict[str, Any] = Field(default={})
     """Overrides by address, as with `--set`."""
+
+    @model_validator(mode="after")
+    def _one_place_for_the_servers_cpus(self) -> Self:
+        if isinstance(self.launch, DockerLaunch) and self.launch.cpuset and self.rig and self.rig.server_cpus:
+            raise refuse("rig", "expected the server's CPUs in one place, got launch.cpuset and rig.server_cpus")
+        return self

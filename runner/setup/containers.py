@@ -68,8 +68,8 @@ class Containers:
         return facts_of(self.client)
 
     def place_for(self, config: StepConfig, launch: Launch) -> Place:
-        """Where a step's script runs: where the server does, unless the step names an image."""
-        if not isinstance(config, ContainedStep):
+        """Where a step's script runs: where the server does, unless the step names an image or this machine."""
+        if not isinstance(config, ContainedStep) or config.place == "host":
             return ThisMachine()
         if isinstance(launch, DockerLaunch):
             return InContainer(self, launch, config.image or launch.image, config.network)
@@ -80,9 +80,10 @@ class Containers:
         return ThisMachine()
 
     def serving_place(self, config: StepConfig, launch: Launch, place: Place) -> Place:
-        """Where the server runs: the step's own place, unless the step names an image that does not serve."""
-        own = config.image if isinstance(config, ContainedStep) else None
-        if not isinstance(launch, DockerLaunch) or own in (None, launch.image):
+        """Where the server runs: the step's own place, unless it stays here or names an image that does not serve."""
+        if not isinstance(launch, DockerLaunch) or not isinstance(config, ContainedStep):
+            return place
+        if config.place == "target" and config.image in (None, launch.image):
             return place
         return InContainer(self, launch, launch.image)
 

@@ -15,8 +15,13 @@ from runner.setup.base import Parts
 from runner.setup.digest import text_digest
 
 _SHOWN = 3
-_DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "PyYAML", "nvidia": "nvidia-dali-cuda130"}
-"""Import name -> distribution, where they differ."""
+_DISTRIBUTIONS = {
+    "PIL": ("pillow",),
+    "cv2": ("opencv-python-headless", "opencv-python"),
+    "yaml": ("PyYAML",),
+    "nvidia": ("nvidia-dali-cuda120", "nvidia-dali-cuda130"),
+}
+"""Import name -> distributions that may bring it, where they differ."""
 
 
 def fingerprint(parts: Parts) -> str:
@@ -82,7 +87,8 @@ def imported_distributions(script: Path) -> tuple[str, ...]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    return tuple(_DISTRIBUTIONS.get(name, name) for name in sorted(names - sys.stdlib_module_names))
+    imported = sorted(names - sys.stdlib_module_names)
+    return tuple(each for name in imported for each in _DISTRIBUTIONS.get(name, (name,)))
 
 
 def _sentence(key: str, old: str | None, new: str | None) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,11 +20,14 @@ class Entry:
     """One effect that reset has to undo."""
 
     kind: str
-    """`directory` a tree of ours · `file` · `download` in the shared cache · `parent` a folder, removed once empty."""
+    """`directory` a tree of ours · `file` · `download` in the shared cache · `parent` a folder, removed once empty ·
+    `image` of a container engine · `persistence`, `power`, `clocks`, `memory_clocks` of a GPU."""
     path: Path
     group: str
-    """What `--keep` names: downloads, artifacts, repository, logs, state."""
+    """What `--keep` names: downloads, artifacts, repository, logs, state; rig for settings of the machine."""
     done: bool
+    before: str = ""
+    """What was in force before, for effects that are changes; who undoes them knows how it is written."""
 
 
 class Ledger:
@@ -33,8 +36,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def intend(self, kind: str, path: Path, *, group: str) -> None:
-        self._append("intend", kind, path, group)
+    def intend(self, kind: str, path: Path, *, group: str, before: str = "") -> None:
+        self._append("intend", kind, path, group, before)
 
     def done(self, kind: str, path: Path, *, group: str) -> None:
         self._append("done", kind, path, group)
@@ -53,16 +56,22 @@ class Ledger:
         """Effects that still stand, in the order in which they were first intended."""
         standing: dict[tuple[str, Path], Entry] = {}
         for event in self._events():
-            entry = Entry(event["kind"], Path(event["path"]), event["group"], done=event["event"] == "done")
+            entry = Entry(
+                event["kind"], Path(event["path"]), event["group"], event["event"] == "done", event.get("before", "")
+            )
+            key = entry.kind, entry.path
             if event["event"] == "undone":
-                standing.pop((entry.kind, entry.path), None)
+                standing.pop(key, None)
             else:
-                standing[entry.kind, entry.path] = entry
+                # Of several changes the first one knows what was there before all of them.
+                known = standing.get(key)
+                standing[key] = replace(entry, before=known.before) if known and known.before else entry
         return tuple(standing.values())
 
-    def _append(self, event: str, kind: str, path: Path, group: str) -> None:
+    def _append(self, event: str, kind: str, path: Path, group: str, before: str = "") -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         record = {"event": event, "kind": kind, "path": str(path), "group": group, "at": at}
+        record |= {"before": before} if before else {}
         # A kill can tear the last line; starting on a fresh one keeps the damage to that line.
         line = ("" if self._ends_clean() else "\n") + json.dumps(record) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -9,6 +9,7 @@ from pathlib import Path
 from runner.errors import SetupError
 from runner.scenario.case import launch_of
 from runner.scenario.schema import (
+    DaliStep,
     DockerLaunch,
     ExportStep,
     FetchStep,
@@ -21,6 +22,7 @@ from runner.scenario.schema import (
 from runner.scenario.schema import Step as StepConfig
 from runner.setup.base import Action, Artifact, OnProgress, Prepared, Progress, Step, StepReport
 from runner.setup.containers import Containers
+from runner.setup.dali import SerializeDali
 from runner.setup.dataset import ImageFolder, SyntheticJpegs
 from runner.setup.failures import os_problem
 from runner.setup.fetch import Fetch, Missing
@@ -69,6 +71,11 @@ def plan_setup(
     return _Preparation(scenario, state, Options(max_batch_needed, False, trust_first_use)).plan()
 
 
+def downloads(scenario: Scenario, state: StateDirectory) -> dict[str, Missing | None]:
+    """Every download that is needed, and what an offline setup would lack of it; looks only."""
+    return _Preparation(scenario, state, Options()).downloads()
+
+
 class _Preparation:
     """One pass over the steps of a scenario."""
 
@@ -112,6 +119,11 @@ class _Preparation:
         repository = AssembleRepository(self._scenario, self._state, self._options.max_batch_needed)
         self._foresee(repository, self._repositories)
         return tuple(self._reports)
+
+    def downloads(self) -> dict[str, Missing | None]:
+        steps = [step for step in map(self._step, self._needed) if isinstance(step, Fetch)]
+        made = {step.name for step in steps if self._store.find(step.name, step.fingerprint({})).stamp}
+        return {step.name: None if step.name in made else step.missing() for step in steps}
 
     def _needed_steps(self) -> tuple[str, ...]:
         scenario = self._scenario
@@ -220,6 +232,8 @@ def make_step(
             return Fetch(name, config, state, trust_first_use=trust_first_use)
         case ExportStep() | ScriptStep():
             return RunScript(name, config, state.digests, place)
+        case DaliStep():
+            return SerializeDali(name, config, state.digests, place)
         case SyntheticJpegDataset():
             return SyntheticJpegs(name, config)
         case FolderDataset():

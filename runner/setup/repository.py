@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from runner.setup.model_config import Problems
 
 _LISTED = ("input", "output")
+_MODEL_FILES = {"python": ("model.py",), "dali": ("model.dali", "dali.py"), "tensorrt": ("model.plan",)}
+"""Backend -> files of which a version folder has to hold one, unless the configuration names another."""
 
 
 class AssembleRepository:
@@ -93,13 +95,20 @@ class AssembleRepository:
                     problems.add(f"{address}.files.{path}", "expected a path inside the model folder")
                 if not Path(substitute(origin, inputs)).exists():
                     problems.add(f"{address}.files.{path}", f"no such file: {substitute(origin, inputs)}")
-            if configs[name].backend == "python" and not self._has_script(model):
-                problems.add(f"{address}.from", "backend `python` needs 1/model.py, which is not there")
+            self._check_model_file(name, model, configs[name], problems)
         check_ensembles(configs, problems)
 
-    def _has_script(self, model: ModelSource) -> bool:
-        names = (*source_files(Path(model.from_)), *model.files)
-        return any(PurePosixPath(name).match("*/model.py") for name in names)
+    def _check_model_file(self, name: str, model: ModelSource, config: Any, problems: Problems) -> None:
+        """Refuse a model without the file that its backend loads."""
+        known = _MODEL_FILES.get(config.backend)
+        if known is None:
+            return
+        wanted = (config.default_model_filename,) if config.default_model_filename else known
+        there = (*source_files(Path(model.from_)), *model.files)
+        if not any(PurePosixPath(path).match(f"*/{file}") for path in there for file in wanted):
+            needs = " or ".join(f"1/{file}" for file in wanted)
+            message = f"backend `{config.backend}` needs {needs}, which is not there"
+            problems.add(f"repository.models.{name}.from", message)
 
     def _assemble(self, name: str, model: ModelSource, config: str, bench: Workbench) -> None:
         source, target = Path(model.from_), bench.directory / name

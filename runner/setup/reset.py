@@ -18,7 +18,7 @@ from runner.setup.store import read_stamp, stamp_path
 GROUPS = ("downloads", "artifacts", "repository", "logs")
 """What `keep` may name."""
 
-Status = Literal["removed", "would remove", "already gone", "kept", "refused", "failed"]
+Status = Literal["removed", "would remove", "restored", "would restore", "already gone", "kept", "refused", "failed"]
 
 
 @dataclass(frozen=True)

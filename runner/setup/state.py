@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,19 +10,12 @@ from pathlib import Path
 
 from runner.errors import SetupError
 from runner.locks import LockedError, describe, locked
+from runner.runtimes.host import state_home
 from runner.setup.digest import DigestCache, text_digest
 from runner.setup.ledger import Ledger
 
 BOOKKEEPING = ("ledger.jsonl", "lock", "digests.json", "trusted.json")
 """Files of the state directory itself that are ours without an entry in the ledger."""
-
-
-def default_home() -> Path:
-    """`$SCENARIO_HOME`, else the XDG state directory."""
-    if home := os.environ.get("SCENARIO_HOME"):
-        return Path(home).expanduser().absolute()
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state).absolute() / "scenario"
 
 
 @dataclass(frozen=True)
@@ -38,7 +30,7 @@ class StateDirectory:
     @classmethod
     def for_scenario(cls, name: str, source: Path, home: Path | None = None) -> StateDirectory:
         """The directory of one scenario file; two files of the same name have two directories."""
-        home = (home or default_home()).expanduser().absolute()
+        home = (home or state_home()).expanduser().absolute()
         source = source.absolute()
         return cls(home / "scenarios" / f"{name}-{text_digest(str(source.resolve()))[:8]}", home, source)
 

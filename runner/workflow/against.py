@@ -21,6 +21,7 @@ from runner.workflow import verbs
 from runner.workflow.contract import Observer, Outcome, Rooms, RunOptions, Silent
 from runner.workflow.measuring import measure_server_run, sweep_leftovers
 from runner.workflow.order import Planned, left_over, plan_points, server_runs
+from runner.workflow.requirements import check_requires
 from runner.workflow.session import Session, begin, planned_case, reports_whatever_happens
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ def run_against(
     """
     options, observer = options or RunOptions(), observer or Silent()
     cases = verbs.checked_cases(a), verbs.checked_cases(b)
+    if rooms is None:
+        check_requires(a, options.home)
+        check_requires(b, options.home)
     directories = _directories(a, b, options)
     with ExitStack() as stack:
         writers = [stack.enter_context(directory.writer()) for directory in directories]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from runner.load.shared_memory import SharedPayloads
     from runner.measure.peers import Peer
     from runner.runtimes.base import RunningServer, ServerSpec
+    from runner.runtimes.rig import Applied
+    from runner.runtimes.rig.cpus import Placement
     from runner.scenario.case import Case
     from runner.scenario.schema import PeerEndpoint, Scenario, Workload
     from runner.services.base import Endpoint, ModelMetadata, Service
@@ -122,14 +124,17 @@ def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator
     from runner.services.pipeline import read_pipeline
 
     session.servers_started += 1
-    spec = server_spec(scenario, prepared, session)
-    session.observer.on_server(f"starting, log in {spec.log}")
-    with session.rooms.runtime.start(spec) as server:
+    with ExitStack() as stack:
+        rig = stack.enter_context(_rig(scenario, session))
+        prepared = replace(prepared, labels={**prepared.labels, **rig.labels})
+        spec = server_spec(scenario, prepared, session, rig.placement)
+        session.observer.on_server(f"starting, log in {spec.log}")
+        server = stack.enter_context(session.rooms.runtime.start(spec))
         workload, connect = scenario.workload, session.rooms.connect
         first = connect(server.endpoint, workload)
         services = {workload.model_dump_json(include=_CLIENT): first}
         try:
-            facts = server.facts()
+            facts = {**server.facts(), **rig.facts}
             session.writer.update(server=facts)
             session.observer.on_server(f"is up: {', '.join(f'{k} {v}' for k, v in facts.items())}")
             metadata = first.metadata(workload.model)
@@ -140,8 +145,18 @@ def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator
                 service.close()
 
 
-def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> ServerSpec:
-    """What the runtime is asked to start."""
+def _rig(scenario: Scenario, session: Session) -> AbstractContextManager[Applied]:
+    """The machine as the target asks for it, while the server lives."""
+    from runner.runtimes.rig import rig_controls
+    from runner.scenario.case import launch_of, rig_of
+    from runner.workflow.groups import state_of
+
+    ledger = state_of(session.loaded, session.options.home).ledger
+    return rig_controls(rig_of(scenario), launch_of(scenario), ledger, session.observer.on_server)
+
+
+def server_spec(scenario: Scenario, prepared: Prepared, session: Session, placement: Placement) -> ServerSpec:
+    """What the runtime is asked to start, and where it runs."""
     from runner.runtimes.base import ServerSpec
     from runner.scenario.case import launch_of
     from runner.scenario.schema import DockerLaunch
@@ -159,6 +174,8 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
         tls=_probe_tls(scenario),
         launch=launch if isinstance(launch, DockerLaunch) else None,
         reads=_artifacts_told_of(scenario, prepared),
+        cpus=placement.cpus,
+        memory_nodes=placement.nodes,
     )
 
 

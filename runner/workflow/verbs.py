@@ -16,6 +16,7 @@ from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions,
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.measuring import measure_all, sweep_shared_memory
 from runner.workflow.order import Planned, anchor_case, left_over, plan_points, server_groups, with_anchors
+from runner.workflow.requirements import check_requires
 from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def run_scenario(
     """
     options, observer = options or RunOptions(), observer or Silent()
     cases = checked_cases(loaded)
+    if rooms is None:
+        check_requires(loaded, options.home)
     directory = run_directory(loaded, options)
     with directory.writer() as writer:
         before = begin(writer, loaded, cases, options)
@@ -78,7 +81,13 @@ def planned_measurements(
 
 
 def setup_scenario(loaded: LoadedScenario, options: RunOptions, observer: Observer) -> tuple[Prepared, ...]:
-    """Make what every server configuration of the matrix needs; reuses what is current."""
+    """Make what every server configuration of the matrix needs; reuses what is current.
+
+    Raises:
+        RigError: this machine lacks what the target requires.
+        SetupError: a step failed.
+    """
+    check_requires(loaded, options.home)
     return tuple(prepare_group(group, loaded, options, observer) for group in server_groups(expand(loaded)))
 
 
@@ -107,15 +116,17 @@ def plan_scenario(loaded: LoadedScenario, options: RunOptions | None = None) -> 
 def reset_scenario(
     loaded: LoadedScenario, *, keep: Collection[str] = (), dry_run: bool = False, home: Path | None = None
 ) -> tuple[Removal, ...]:
-    """Undo what the ledger says setup made, and remove what dead runs left in memory and in engines."""
+    """Undo what the ledger says, and remove what dead runs left in memory and in engines."""
+    from runner.runtimes.rig.settings import SETTINGS
     from runner.setup.containers import undo_image
     from runner.setup.reset import reset
+    from runner.setup.rig import undo_setting
 
     swept: tuple[Removal, ...] = ()
     if not dry_run:
         swept = tuple(swept_runtimes(loaded))
         sweep_shared_memory()
-    handlers = {"image": undo_image}
+    handlers = {"image": undo_image, **dict.fromkeys(SETTINGS, undo_setting)}
     return swept + reset(state_of(loaded, home), keep=keep, dry_run=dry_run, handlers=handlers)
 
 

@@ -21,6 +21,8 @@ from runner.errors import RigError, ServiceError
 from runner.runtimes.base import ServerSpec
 from runner.runtimes.docker import DockerRuntime
 from runner.runtimes.docker.server import DockerServer
+from runner.runtimes.rig.cpus import present
+from runner.scenario.cpu_list import format_cpus
 from runner.scenario.schema import DockerLaunch
 from runner.services.kserve import KServeGrpc
 from tests.contracts.runtime import RuntimeContract
@@ -64,7 +66,8 @@ class TestContract(RuntimeContract):
 def test_a_server_is_hardened_and_says_what_it_is(
     runtime: DockerRuntime, spec: ServerSpec, client: Any, image: str, said: list[str], containers_of: Any
 ) -> None:
-    with runtime.start(spec) as server:
+    cpus = present()
+    with runtime.start(dataclasses.replace(spec, cpus=cpus, memory_nodes=(0,))) as server:
         facts = server.facts()
         [container] = containers_of(spec.run_id)
         seen = container.attrs
@@ -79,6 +82,7 @@ def test_a_server_is_hardened_and_says_what_it_is(
         assert host["PidsLimit"] == 16_384
         assert host["Init"] is True
         assert host["ShmSize"] == 256 * MiB
+        assert (host["CpusetCpus"], host["CpusetMems"]) == (format_cpus(cpus), "0")
         assert host["IpcMode"] == "private"
         assert host["Tmpfs"] == {"/tmp": "rw,exec,nosuid,nodev,mode=1777"}
         [mount] = seen["Mounts"]
@@ -167,7 +171,7 @@ def test_gpus_that_are_not_there_are_a_clear_error_and_leave_nothing(
     assert caught.value.exit_code == 3
     assert "NVIDIA Container Toolkit" in (caught.value.hint or "")
     [finding] = [finding for finding in runtime.preflight() if "GPU" in finding.check]
-    assert finding.level == "fail"
+    assert (finding.level, finding.remedy is None) == ("fail", False)
 
 
 def test_an_image_that_cannot_be_had_is_a_clear_error(make: Callable[..., DockerRuntime], spec: ServerSpec) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from runner.runtimes.docker.labels import RUN
+from runner.runtimes.host import gpu_count
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 SETTINGS = (
@@ -27,14 +28,14 @@ SETTINGS = (
 
 
 class Cli:
-    """`scenario … efficientnet.yaml --target docker-cpu` in a scratch folder with a home of its own."""
+    """`scenario … efficientnet.yaml --target TARGET` in a scratch folder with a home of its own."""
 
-    def __init__(self, folder: Path, image: str) -> None:
-        self.folder, self.home = folder, folder / "home"
+    def __init__(self, folder: Path, image: str, target: str = "docker-cpu") -> None:
+        self.folder, self.home, self.target = folder, folder / "home", target
         self._options = [f"--set={each}" for each in (*SETTINGS, f"vars.image={image}")]
 
     def start(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "runner", verb, "efficientnet.yaml", "--target", "docker-cpu", *self._options]
+        command = [sys.executable, "-m", "runner", verb, "efficientnet.yaml", "--target", self.target, *self._options]
         environment = {**os.environ, "SCENARIO_HOME": str(self.home), "PYTHONPATH": str(Path(__file__).parents[2])}
         return subprocess.Popen(
             [*command, *arguments],
@@ -111,3 +112,22 @@ def test_gpus_where_there_are_none_end_the_run_with_exit_code_3(tmp_path: Path, 
     assert "launch.gpus asks for all GPUs" in said
     assert "NVIDIA Container Toolkit" in said
     assert [containers_of(name) for name in cli.runs()] == [[]]
+    status, said = cli.run("doctor", "--set=targets.docker-cpu.launch.gpus=all")
+    assert status == 3, said
+    assert "fail  GPUs for containers: launch.gpus asks for all GPUs; no NVIDIA GPU is visible here\n" in said
+    assert "-> install the NVIDIA driver" in said
+
+
+def test_the_gpu_target_without_a_gpu_ends_before_anything_is_pulled_or_built(tmp_path: Path, image: str) -> None:
+    if gpu_count():
+        pytest.skip("this machine has a GPU")
+    cli = Cli(tmp_path, image, target="gpu")
+    status, said = cli.run("run")
+    assert status == 3, said
+    assert "target 'gpu' cannot run on this machine: 1 NVIDIA GPU needed, none found" in said
+    assert "--target cpu or docker-cpu" in said
+    assert cli.runs() == []
+    assert not cli.home.exists()
+    status, said = cli.run("plan")
+    assert status == 0, said
+    assert "onnx             would build" in said

@@ -118,6 +118,19 @@ def test_a_reload_renews_an_ensemble_with_every_model_behind_it(runtime: Embedde
         assert eventually(lambda: _gone(server), 5), "the new processes are watched as the old ones were"
 
 
+def test_the_server_and_its_models_run_on_the_processors_they_are_given(
+    runtime: EmbeddedRuntime, spec: ServerSpec
+) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    with runtime.start(dataclasses.replace(spec, cpus=(cpu,))) as server:
+        pids = server.pids()
+        assert pids is not None
+        assert len(pids) == 2, "the server and the stub of its model"
+        for pid in pids:
+            allowed = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+            assert all(f"\nCpus_allowed_list:\t{cpu}\n" in text for text in allowed)
+
+
 def test_files_in_the_current_folder_do_not_hide_packages_of_models(
     runtime: EmbeddedRuntime, spec: ServerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from runner.scenario.schema import Scenario
 from runner.setup.base import Prepared
 from runner.setup.prepare import prepare
 from runner.setup.state import StateDirectory
+from tests.integration.python_backend import initialised, padded, request
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "model_repos" / "efficientnet"
@@ -123,64 +121,10 @@ def test_nhwc_and_other_sizes_run(tmp_path: Path) -> None:
 # --- the model scripts, under a stand-in for Triton's Python backend ---
 
 
-class Tensor:
-    def __init__(self, name: str, array: np.ndarray[Any, Any]) -> None:
-        self._name, self._array = name, array
-
-    def name(self) -> str:
-        return self._name
-
-    def as_numpy(self) -> np.ndarray[Any, Any]:
-        return self._array
-
-
-class Response:
-    def __init__(self, output_tensors: list[Tensor] | None = None, error: Exception | None = None) -> None:
-        self.outputs = {tensor.name(): tensor.as_numpy() for tensor in output_tensors or []}
-        self.error = error
-
-
-def request(**tensors: np.ndarray[Any, Any]) -> dict[str, Tensor]:
-    return {name: Tensor(name, array) for name, array in tensors.items()}
-
-
 @pytest.fixture
 def load_model(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Initialise a model script of the assembled repository as the server would."""
-    stand_in = types.SimpleNamespace(
-        Tensor=Tensor,
-        InferenceResponse=Response,
-        TritonError=type("TritonError", (Exception,), {}),
-        TritonModelException=type("TritonModelException", (Exception,), {}),
-        get_input_tensor_by_name=lambda request, name: request.get(name),
-    )
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stand_in)  # type: ignore[arg-type]
-
-    def load(name: str) -> Any:
-        from google.protobuf import json_format, text_format
-        from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-        folder = prepared.repository / name
-        config = text_format.Parse((folder / "config.pbtxt").read_text(), ModelConfig())
-        content = json_format.MessageToDict(
-            config, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        spec = importlib.util.spec_from_file_location(f"model_{name}", folder / "1" / "model.py")
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        model = module.TritonPythonModel()
-        model.initialize({"model_config": json.dumps(content), "model_repository": str(folder), "model_version": "1"})
-        return model
-
-    return load
-
-
-def padded(*images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """One batch of images of different lengths, as a client sends it: the shorter ones end in zeros."""
-    longest = max(map(len, images))
-    return np.stack([np.pad(image, (0, longest - len(image))) for image in images])
+    return lambda name: initialised(prepared.repository / name, monkeypatch)
 
 
 def test_images_of_all_lengths_are_decoded_alike(load_model: Any, jpegs: Any) -> None:

@@ -34,6 +34,9 @@ from runner import units
         (units.parse_fraction, "100%", 1.0),
         (units.parse_rate, "50/s", 50.0),
         (units.parse_rate, "90/m", 1.5),
+        (units.parse_watts, "250W", 250.0),
+        (units.parse_watts, "0.7kW", 700.0),
+        (units.parse_watts, "250000 mW", 250.0),
     ],
 )
 def test_reads_quantities(parse, text, value):
@@ -56,6 +59,9 @@ def test_reads_quantities(parse, text, value):
         (units.parse_seconds, [5], "got a list", None),
         (units.parse_seconds, {"s": 5}, "got a map", None),
         (units.parse_bytes, 1024, "got the bare number 1024", "write 1024B"),
+        (units.parse_watts, 250, "a power such as 250W or 0.7kW, got the bare number 250", "write 250W"),
+        (units.parse_watts, "250w", 'got "250w"', "write 250W"),
+        (units.parse_watts, "5m", 'got "5m"', "`m` is the unit of a duration"),
         (units.parse_bytes, "1gib", 'got "1gib"', "write 1GiB"),
         (units.parse_bytes, "0.5B", "a whole number of bytes", None),
         (units.parse_fraction, 0.05, "got the bare number 0.05", "write 5%"),
@@ -104,6 +110,8 @@ def test_rates_survive_writing(value):
         (units.format_bytes(0), "0B"),
         (units.format_fraction(0.05), "5%"),
         (units.format_rate(50.0), "50/s"),
+        (units.format_watts(250.0), "250W"),
+        (units.format_watts(0.5), "0.5W"),
     ],
 )
 def test_writes_the_shortest_text(text, expected):

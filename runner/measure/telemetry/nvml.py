@@ -11,22 +11,10 @@ from typing import Any
 
 from runner.measure.telemetry.base import Kind, Value
 from runner.measure.telemetry.kernel_log import XidLog
-from runner.results.nvml import UNSUPPORTED, GpuProcess, Nvml, NvmlError
+from runner.results.nvml import REASONS, UNSUPPORTED, GpuProcess, Nvml, NvmlError
 
 PCIE_THROUGHPUT_S = 0.02
 """NVML counts for so long for each direction."""
-REASONS: dict[str, int] = {
-    "idle": 0x1,
-    "application_clocks": 0x2,
-    "sw_power_cap": 0x4,
-    "hw_slowdown": 0x8,
-    "sync_boost": 0x10,
-    "sw_thermal": 0x20,
-    "hw_thermal": 0x40,
-    "hw_power_brake": 0x80,
-    "display_clocks": 0x100,
-}
-"""Why clocks are where they are: name -> bit."""
 _THERMAL_BITS = REASONS["sw_thermal"] | REASONS["hw_thermal"]
 _HARDWARE_BITS = REASONS["hw_slowdown"] | REASONS["hw_power_brake"]
 STATES: dict[str, Callable[[int], bool]] = {
@@ -182,21 +170,14 @@ class GpuSource:
                 yield name, Value(float(found), field.unit, field.kind)
 
     def _reasons(self, prefix: str, device: Any) -> Iterator[tuple[str, Value]]:
-        """Newer libraries say "event" where older ones said "throttle"."""
         name = f"{prefix}.clock_reasons"
-        bits = self._tried(name, lambda: self._reason_bits(device))
+        bits = self._tried(name, lambda: self._nvml.clock_reasons(device))
         if bits is not None:
             yield name, Value(float(bits), "", detail=True)
             for reason, bit in REASONS.items():
                 yield f"{prefix}.clocks.{reason}", Value(float(bool(bits & bit)), "ratio")
             for state, holds in STATES.items():
                 yield f"{prefix}.{state}", Value(float(holds(bits)), "ratio")
-
-    def _reason_bits(self, device: Any) -> int:
-        try:
-            return self._nvml.ulong("nvmlDeviceGetCurrentClocksEventReasons", device)
-        except AttributeError:
-            return self._nvml.ulong("nvmlDeviceGetCurrentClocksThrottleReasons", device)
 
     def _processes(self, prefix: str, device: Any) -> Iterator[tuple[str, Value]]:
         found = self._tried(f"{prefix}.processes", lambda: self._nvml.compute_processes(device))

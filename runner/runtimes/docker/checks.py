@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from runner.errors import RigError
-from runner.runtimes.base import Finding
 from runner.runtimes.docker import images
 from runner.runtimes.docker.engine import EngineFacts, connect, facts_of
 from runner.runtimes.docker.gpus import request_for, wanted_text
-from runner.runtimes.host import gpu_count
+from runner.runtimes.doctor import cuda, needs
+from runner.runtimes.doctor.gpu_facts import DriverFacts, read_driver
+from runner.runtimes.findings import Finding
+from runner.runtimes.host import free_bytes, gpu_count
 from runner.scenario.schema import DockerLaunch
 
 
@@ -22,9 +26,30 @@ def findings(launch: DockerLaunch) -> Iterator[Finding]:
     except RigError as error:
         yield Finding("container engine", "fail", error.message, error.hint)
         return
-    yield Finding("container engine", "ok", engine.text)
-    yield image(client, launch)
+    yield engine_found(engine)
+    yield disk(engine)
+    found = image(client, launch)
+    yield found
     yield gpu_path(launch, engine, gpu_count())
+    if launch.gpus != "none" and found.level == "ok" and isinstance(driver := read_driver(), DriverFacts):
+        yield cuda.driver_for_image(driver, cuda.image_cuda(*images.configuration(client, launch.image)))
+
+
+def engine_found(engine: EngineFacts) -> Finding:
+    """What the engine is, and which ways to GPUs it names."""
+    ways = ["NVIDIA runtime"] if "nvidia" in engine.runtimes else []
+    ways += [f"CDI devices {', '.join(engine.cdi_gpus)}"] if engine.cdi_gpus else []
+    who = "without root" if engine.rootless else "as root"
+    return Finding("container engine", "ok", f"{engine.text}, {who}; way to GPUs: {' and '.join(ways) or 'none'}")
+
+
+def disk(engine: EngineFacts) -> Finding:
+    """Room for images and containers, where the engine's folder is on this machine."""
+    root = Path(engine.root)
+    if not engine.root or not root.exists():
+        return Finding("engine's disk", "ok", "cannot be seen from here")
+    found = needs.disk(free_bytes(root), root)
+    return replace(found, check="engine's disk", remedy=found.remedy and "docker system prune")
 
 
 def image(client: Any, launch: DockerLaunch) -> Finding:

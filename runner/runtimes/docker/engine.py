@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from runner.errors import RigError, ServiceError
+from runner.runtimes.doctor import engines
 
 _TIMEOUT_S = 120
 """For one answer: removing a large container on a slow disk takes long."""
 _INSTALL = "install the extra: pip install 'scenario-runner[docker]'"
-_START = (
-    "start it (systemctl start docker), be allowed to use its socket (group docker), or say in DOCKER_HOST where it is"
-)
+_START = "start it: systemctl start docker"
 _NVIDIA = "nvidia.com/gpu="
 
 
@@ -31,6 +30,8 @@ class EngineFacts:
     runtimes: frozenset[str] = frozenset()
     cdi_gpus: tuple[str, ...] = ()
     """GPUs that the engine offers by the Container Device Interface, for example `nvidia.com/gpu=0`."""
+    root: str = ""
+    """Its folder for images and containers, on the machine where it runs."""
 
     @property
     def is_podman(self) -> bool:
@@ -52,7 +53,7 @@ def connect() -> Any:
     except ImportError as error:
         raise RigError("containers need the Docker SDK for Python, which is not installed", hint=_INSTALL) from error
     complaints = []
-    for host in addresses(os.environ):
+    for host in engines.addresses(os.environ):
         try:
             client = docker.DockerClient(base_url=host, timeout=_TIMEOUT_S) if host else _from_environment(docker)
             client.ping()
@@ -60,17 +61,7 @@ def connect() -> Any:
             complaints.append(f"{host or os.environ['DOCKER_HOST']}: {_innermost(error)}")
         else:
             return client
-    raise RigError(f"no Docker engine answers ({'; '.join(complaints)})", hint=_START)
-
-
-def addresses(environment: Mapping[str, str]) -> list[str | None]:
-    """Where an engine may be; None: as DOCKER_HOST and its companions say."""
-    if environment.get("DOCKER_HOST"):
-        return [None]
-    runtime = environment.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
-    sockets = ("/var/run/docker.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock")
-    there = [socket for socket in (*sockets, "/run/podman/podman.sock") if os.path.exists(socket)]
-    return [f"unix://{socket}" for socket in there or sockets[:1]]
+    raise RigError(f"no Docker engine answers ({'; '.join(complaints)})", hint=engines.remedy(engines.look()))
 
 
 def facts_of(client: Any) -> EngineFacts:
@@ -91,6 +82,7 @@ def facts_of(client: Any) -> EngineFacts:
         rootless=any("rootless" in str(option) for option in info.get("SecurityOptions") or ()),
         runtimes=frozenset(info.get("Runtimes") or ()),
         cdi_gpus=tuple(device for device in devices if device.startswith(_NVIDIA)),
+        root=str(info.get("DockerRootDir") or ""),
     )
 
 

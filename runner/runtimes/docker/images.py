@@ -40,6 +40,14 @@ def find(client: Any, name: str) -> Image | None:
     return Image(name, attributes["Id"], next(iter(wanted or digests), ""))
 
 
+def configuration(client: Any, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Environment and labels of an image that is here."""
+    with as_rig_errors(f"look into the image {name}"):
+        config = client.images.get(name).attrs.get("Config") or {}
+    pairs = (entry.partition("=") for entry in config.get("Env") or ())
+    return {key: value for key, _, value in pairs}, dict(config.get("Labels") or {})
+
+
 def ensure(client: Any, name: str, say: Say, *, offline: bool = False) -> Image:
     """The image, pulled first when it is not there.
 

@@ -60,6 +60,8 @@ class ContainerPlan:
     """Name -> limit, -1 for none."""
     cpus: float | None = None
     cpuset: str | None = None
+    memory_nodes: str | None = None
+    """NUMA nodes that its memory comes from."""
     memory_bytes: int | None = None
     pids: int = 16_384
     read_only: bool = True
@@ -97,6 +99,7 @@ def sdk_arguments(plan: ContainerPlan) -> dict[str, Any]:
         "ulimits": [Ulimit(name=name, soft=limit, hard=limit) for name, limit in plan.ulimits.items()],
         "nano_cpus": round(plan.cpus * 1e9) if plan.cpus else None,
         "cpuset_cpus": plan.cpuset,
+        "cpuset_mems": plan.memory_nodes,
         "mem_limit": plan.memory_bytes,
         "memswap_limit": plan.memory_bytes,
         "log_config": LogConfig(type=LogConfig.types.JSON, config=_LOG),
@@ -137,7 +140,7 @@ def _options(plan: ContainerPlan) -> Iterator[str]:
         yield f"--publish={LOOPBACK}:{outside or ''}:{inside}"
     for name, limit in plan.ulimits.items():
         yield f"--ulimit={name}={limit}:{limit}"
-    limits = {"--cpus": plan.cpus, "--cpuset-cpus": plan.cpuset}
+    limits = {"--cpus": plan.cpus, "--cpuset-cpus": plan.cpuset, "--cpuset-mems": plan.memory_nodes}
     memory = {"--memory": plan.memory_bytes, "--memory-swap": plan.memory_bytes}
     yield from (f"{option}={value:g}" if isinstance(value, float) else f"{option}={value}"
                 for option, value in {**limits, **memory}.items() if value)  # fmt: skip

@@ -25,6 +25,7 @@ from runner.runtimes.interrupts import terminations_as_exit
 from runner.runtimes.ports import ATTEMPTS, PortTakenError, lost_error
 from runner.runtimes.serverlog import ServerLog
 from runner.runtimes.triton import Triton, new_identity
+from runner.scenario.cpu_list import format_cpus
 from runner.scenario.schema import DockerLaunch
 
 
@@ -102,6 +103,8 @@ class DockerRuntime:
             env={**base.env, ownership.MARKER: identity},
             binds=(*base.binds, *read_only_binds([spec.repository, *spec.reads, *_files_of(spec)])),
             network=launch.network,
+            cpuset=format_cpus(spec.cpus) or launch.cpuset,
+            memory_nodes=format_cpus(spec.memory_nodes) or None,
             publish={getattr(INSIDE, kind): wanted.get(kind) for kind in ports.KINDS} if bridged else {},
         )
 

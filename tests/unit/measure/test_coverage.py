@@ -7,6 +7,9 @@ import pytest
 from runner.measure.selftest.theory import daley_requests, md1, mm1, mmc, stall_mean_s, stall_quantile_s
 from runner.measure.selftest.virtual import BARS, QUEUES, Queueing, coverage
 
+pytestmark = pytest.mark.no_cover
+"""Hundreds of simulated trials: tracing them would double their time and cover nothing new."""
+
 
 @pytest.mark.parametrize("queue", QUEUES, ids=lambda queue: queue.name)
 def test_intervals_of_queues_cover(queue: Queueing) -> None:

@@ -21,6 +21,9 @@ from runner.measure.settings import EXPLORE
 STEADY = closed(4, 0.025, 0.1)
 """40 requests per second, service times with 10 % standard deviation."""
 
+pytestmark = pytest.mark.no_cover
+"""Hundreds of simulated trials: tracing them would double their time and cover nothing new."""
+
 
 @pytest.mark.parametrize(
     "make",

@@ -15,6 +15,9 @@ from runner.measure.settings import EXPLORE
 RATE = 500.0
 SETTINGS = replace(EXPLORE, throughput=None, percentile_precision={}, window_max_s=240.0)
 
+pytestmark = pytest.mark.no_cover
+"""Hundreds of simulated trials: tracing them would double their time and cover nothing new."""
+
 
 def needed(load: float, half_width: float) -> float:
     """Requests for the mean time in system; the wait alone, which Daley's formula is of, checks the simulation."""

@@ -65,6 +65,17 @@ def test_a_backend_config_is_added_not_replaced() -> None:
     ]
 
 
+def test_an_option_with_several_values_is_given_once_for_each() -> None:
+    command = argv(backend_config=("dali,release_after_unload=true", "default-max-batch-size=8"), host_policy=[0, True])
+    assert [flag for flag in command if flag.startswith(("--backend-config", "--host"))] == [
+        f"--backend-config=python,shm-region-prefix-name={shm_prefix('scenario-r-1')}",
+        "--host-policy=0",
+        "--host-policy=true",
+        "--backend-config=dali,release_after_unload=true",
+        "--backend-config=default-max-batch-size=8",
+    ]
+
+
 @pytest.mark.parametrize("flag", ["model_repository", "backend_directory", "load_model", "id", "allow_grpc"])
 def test_flags_that_take_the_server_out_of_our_hands_are_refused(flag: str) -> None:
     name = flag.replace("_", "-")

@@ -17,10 +17,11 @@ import pytest
 
 from runner.errors import SetupError
 from runner.locks import locked
+from runner.runtimes.host import state_home
 from runner.scenario.schema import Scenario
 from runner.setup.base import Artifact, Prepared, Progress
 from runner.setup.prepare import merge_labels, plan_setup, prepare
-from runner.setup.state import StateDirectory, default_home
+from runner.setup.state import StateDirectory
 from runner.setup.store import place_file, read_stamp, stamp_path
 
 Make = Callable[..., Scenario]
@@ -288,9 +289,9 @@ def test_homes_and_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.delenv("SCENARIO_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_home() == tmp_path / ".local" / "state" / "scenario"
+    assert state_home() == tmp_path / ".local" / "state" / "scenario"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
-    assert default_home() == tmp_path / "xdg" / "scenario"
+    assert state_home() == tmp_path / "xdg" / "scenario"
     monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "own"))
     here = StateDirectory.for_scenario("x", tmp_path / "a" / "x.yaml")
     there = StateDirectory.for_scenario("x", tmp_path / "b" / "x.yaml")

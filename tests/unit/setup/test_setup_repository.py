@@ -119,6 +119,27 @@ def test_a_python_model_needs_its_script(one: Make, state: StateDirectory, model
         prepare(one(), state)
 
 
+@pytest.mark.parametrize(
+    ("config", "files", "says"),
+    [
+        ({"backend": "dali"}, {}, "`dali` needs 1/model.dali or 1/dali.py"),
+        ({"backend": "dali"}, {"1/model.dali": "${setup.weights}"}, None),
+        ({"backend": "tensorrt"}, {"1/model.bin": "${setup.weights}"}, "`tensorrt` needs 1/model.plan"),
+        ({"backend": "tensorrt", "default_model_filename": "a.plan"}, {"1/model.plan": "${setup.weights}"}, "1/a.plan"),
+        ({"backend": "tensorrt", "default_model_filename": "a.plan"}, {"1/a.plan": "${setup.weights}"}, None),
+        ({"backend": "onnxruntime"}, {}, None),
+    ],
+)
+def test_a_model_needs_the_file_that_its_backend_loads(
+    one: Make, state: StateDirectory, config: dict[str, str], files: dict[str, str], says: str | None
+) -> None:
+    if says is None:
+        assert prepare(one(config=config, files=files), state).repository.is_dir()
+        return
+    with pytest.raises(SetupError, match=says):
+        prepare(one(config=config, files=files), state)
+
+
 def test_a_missing_model_folder_is_found_before_anything_is_built(one: Make, state: StateDirectory) -> None:
     with pytest.raises(SetupError, match=r"repository\.models\.plain\.from: no such folder: /no/where"):
         prepare(one(**{"from": "/no/where"}), state)

@@ -9,7 +9,7 @@ import pytest
 
 from runner.measure.telemetry.collect import Observed
 from runner.measure.telemetry.fake import FakeSource
-from runner.measure.telemetry.nvml import REASONS
+from runner.results.nvml import REASONS
 from runner.results.nvml_fake import FakeGpu, steady
 from runner.results.records import Estimate, Trial
 from runner.results.telemetry import gpu_energy, per_inference_j, total_energy

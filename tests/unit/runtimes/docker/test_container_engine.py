@@ -15,9 +15,11 @@ from runner.errors import RigError
 from runner.processes import ProcessIdentity
 from runner.runtimes.docker import checks, gpus, labels
 from runner.runtimes.docker.containers import Ended, refused_ulimits
-from runner.runtimes.docker.engine import EngineFacts, addresses, connect, facts_of
+from runner.runtimes.docker.engine import EngineFacts, connect, facts_of
 from runner.runtimes.docker.images import progress, repository_of
 from runner.runtimes.docker.plan import ContainerPlan, GpuRequest
+from runner.runtimes.doctor.engines import addresses
+from runner.runtimes.doctor.gpu_facts import DriverFacts
 from runner.scenario.schema import DockerLaunch
 
 pytest.importorskip("docker")
@@ -93,6 +95,34 @@ def test_a_podman_that_drops_the_request_is_refused_with_the_reason() -> None:
     assert "Podman 5.4" in (caught.value.hint or "")
     finding = checks.gpu_path(DockerLaunch(kind="docker", image="x", gpus=1), replace(PODMAN, version="4.3.1"), 1)
     assert (finding.level, finding.remedy) == ("fail", caught.value.hint)
+
+
+def test_an_engine_names_its_ways_to_gpus(tmp_path: Path) -> None:
+    assert checks.engine_found(DOCKER).detail == "Docker 28.2.2 (API 1.50), as root; way to GPUs: NVIDIA runtime"
+    rootless = replace(PODMAN, rootless=True, cdi_gpus=("nvidia.com/gpu=0", "nvidia.com/gpu=all"))
+    said = checks.engine_found(rootless).detail
+    assert said.endswith("without root; way to GPUs: CDI devices nvidia.com/gpu=0, nvidia.com/gpu=all")
+    assert (
+        checks.disk(DOCKER).detail == checks.disk(replace(DOCKER, root="/no/such")).detail == "cannot be seen from here"
+    )
+    assert str(tmp_path) in checks.disk(replace(DOCKER, root=str(tmp_path))).detail
+
+
+def test_the_image_is_asked_which_driver_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"Env": ["CUDA_VERSION=13.0.1", "PATH=/bin=x"], "Labels": None}
+    image = SimpleNamespace(attrs={"Id": "sha256:1", "RepoDigests": [], "Config": config})
+    info = {"Runtimes": {"nvidia": {}}, "DockerRootDir": "/no/such"}
+    engine = client({"Version": "28.3.0", "ApiVersion": "1.51"}, info)
+    engine.images = SimpleNamespace(get=lambda name: image)
+    monkeypatch.setattr(checks, "connect", lambda: engine)
+    monkeypatch.setattr(checks, "gpu_count", lambda: 1)
+    monkeypatch.setattr(checks, "read_driver", lambda: DriverFacts("550.54", (12, 4), ()))
+    found = {each.check: each for each in checks.findings(DockerLaunch(kind="docker", image="x", gpus="all"))}
+    assert (found["image"].level, found["GPUs for containers"].level) == ("ok", "ok")
+    assert found["driver for the image"].level == "fail"
+    assert "the image has CUDA 13.0, driver 550.54 supports CUDA 12.4" in found["driver for the image"].detail
+    without = checks.findings(DockerLaunch(kind="docker", image="x"))
+    assert "driver for the image" not in [each.check for each in without], "nobody asks for GPUs"
 
 
 SMI = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0a1b)\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2c3d)\n"
