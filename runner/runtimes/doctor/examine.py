@@ -36,7 +36,7 @@ class Subject:
     requires: Requires
     launch: Launch
     rig: Rig | None
-    flags: Mapping[str, bool | int | float | str]
+    flags: Mapping[str, object]
     """Of the server."""
     downloads: bool
     """Whether setup downloads anything."""
