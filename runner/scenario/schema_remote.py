@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,15 @@ from runner.scenario.schema_workload import HostPort, TlsSettings
 
 _HTTP, _GRPC, _METRICS = 8000, 8001, 8002
 """Triton's usual ports."""
+
+
+class Credentials(Protocol):
+    """What a workload brings to be let in."""
+
+    @property
+    def headers(self) -> dict[str, str]: ...
+    @property
+    def tls(self) -> TlsSettings | None: ...
 
 
 class RemoteLaunch(Strict):
@@ -62,6 +71,12 @@ class RemoteLaunch(Strict):
     def address(self) -> str:
         """The one that names the server: gRPC, else HTTP."""
         return self.grpc_address or self.http_address or ""
+
+    def as_reached_by(self, workload: Credentials) -> Self:
+        """With the headers and certificates of a workload, so that whoever may send a load may ask for readiness."""
+        theirs = {name.lower() for name in workload.headers}
+        below = {name: value for name, value in self.headers.items() if name.lower() not in theirs}
+        return self.model_copy(update={"headers": below | workload.headers, "tls": workload.tls or self.tls})
 
     def _usual(self, port: int) -> str | None:
         return f"{self.url}:{port}" if self.url is not None and not _has_port(self.url) else None

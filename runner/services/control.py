@@ -45,6 +45,10 @@ class Control(Protocol):
 
     def index(self) -> tuple[IndexEntry, ...]: ...
 
+    def models(self) -> list[str]:
+        """Names in the repository, loaded or not."""
+        ...
+
     def loaded(self) -> list[str]:
         """Models that are in memory, on their way in or out included."""
         ...

@@ -49,6 +49,6 @@ def _listening(what: str, address: str) -> Finding:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
-        level = "warn" if what == "metrics" else "fail"
-        return Finding(what, level, f"nothing listens at {address}: {error}", "start the server, or correct `launch`")
+        detail, remedy = f"nothing listens at {address}: {error}", "start the server, or correct `launch`"
+        return Finding(what, "warn" if what == "metrics" else "fail", detail, remedy)
     return Finding(what, "ok", f"{address} takes connections")

@@ -1,4 +1,4 @@
-"""The remote runtime against a server in this process: contract, what it leaves alone, what it refuses, what it says."""
+"""The remote runtime against a server in this process: what it leaves alone, loads, unloads, refuses and says."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_two_runs_of_one_machine_do_not_load_on_one_server(
     runtime = remote(theirs, model_control="allowed")
     with (
         runtime.start(spec),
-        pytest.raises(RigError, match="another run .* loads models on the server"),
+        pytest.raises(RigError, match=r"another run .* loads models on the server"),
         runtime.start(dataclasses.replace(spec, canary="other")),
     ):
         pytest.fail("it is taken")
