@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -236,6 +240,39 @@ def test_two_runs_of_one_machine_do_not_load_on_one_server(
     ):
         pytest.fail("it is taken")
     assert in_memory(theirs.fake) == set()
+
+
+RUNNER = """
+import sys, time
+from pathlib import Path
+from runner.runtimes.base import ServerSpec
+from runner.runtimes.remote import RemoteRuntime
+from runner.scenario.schema import RemoteLaunch
+
+folder = Path(sys.argv[2])
+spec = ServerSpec(repository=folder, load=(), canary="whole", run_id="r", log=folder / "log")
+launch = RemoteLaunch(kind="remote", grpc=sys.argv[1], model_control="allowed")
+with RemoteRuntime(launch, state=folder / "remote").start(spec):
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_runner_that_is_asked_to_end_unloads_what_it_loaded(
+    start: Start, remote: Callable[..., RemoteRuntime], tmp_path: Path
+) -> None:
+    theirs = start("other")
+    command = [sys.executable, "-c", RUNNER, theirs.endpoint.grpc, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as runner:
+        assert runner.stdout is not None
+        assert runner.stdout.readline() == "up\n"
+        assert remote(theirs).sweep() == (), "it lives"
+        assert in_memory(theirs.fake) == {"other", "whole", "identity"}
+        runner.send_signal(signal.SIGTERM)
+        assert runner.wait(timeout=20) == 128 + signal.SIGTERM
+    assert in_memory(theirs.fake) == {"other"}
+    assert remote(theirs).sweep() == ()
 
 
 # --- a run that died ----------------------------------------------------------------------------------------------
