@@ -147,9 +147,8 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
     """What the runtime is asked to start."""
     from runner.runtimes.base import ServerSpec
     from runner.scenario.case import launch_of
-    from runner.scenario.schema import EmbeddedLaunch
 
-    directory, launch = session.writer.directory, launch_of(scenario)
+    directory = session.writer.directory
     return ServerSpec(
         repository=prepared.repository,
         # What a model's code calls is no dependent of it that the server knows of.
@@ -160,7 +159,7 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
         flags=scenario.server.flags,
         ready_timeout_s=scenario.server.ready.timeout,
         tls=_probe_tls(scenario),
-        launch=None if isinstance(launch, EmbeddedLaunch) else launch,
+        launch=launch_of(scenario),
         reads=_artifacts_told_of(scenario, prepared),
     )
 
