@@ -174,8 +174,13 @@ def _artifacts_told_of(scenario: Scenario, prepared: Prepared) -> tuple[Path, ..
 
 def _probe_tls(scenario: Scenario) -> Tls | None:
     """How readiness is asked for: over gRPC, encrypted where the server is told to be."""
+    from runner.scenario.case import launch_of
+    from runner.scenario.schema import RemoteLaunch
     from runner.services.tls import load_tls
 
+    if isinstance(launch_of(scenario), RemoteLaunch):
+        # Its launch says how it is reached; flags would be those of a server that is started from here.
+        return None
     settings, encrypted = scenario.workload.tls, scenario.server.flags.get("grpc-use-ssl")
     if str(encrypted).lower() in ("true", "1") or scenario.server.flags.get("grpc-use-ssl-mutual"):
         if settings is None:

@@ -296,7 +296,7 @@ def test_an_installed_server_is_used_with_its_own_backends(
     program = prefix / "bin" / "tritonserver"
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     runtime = EmbeddedRuntime(state, program="tritonserver" if on_path else str(program))
-    assert [finding.level for finding in runtime.preflight()][0] == "ok"
+    assert next(finding.level for finding in runtime.preflight()) == "ok"
     with runtime.start(spec) as server:
         facts = server.facts()
         assert (facts["program"], facts["server"]) == (str(program), "tritonserver 0.0-fake")
@@ -307,9 +307,8 @@ def test_an_installed_server_is_used_with_its_own_backends(
 
 def test_a_launch_of_one_server_names_another_program(prefix: Path, state: Path, spec: ServerSpec) -> None:
     launch = EmbeddedLaunch(program=str(prefix / "bin" / "tritonserver"))
-    with EmbeddedRuntime(state, program="/nowhere/tritonserver").start(
-        dataclasses.replace(spec, launch=launch)
-    ) as server:
+    runtime = EmbeddedRuntime(state, program="/nowhere/tritonserver")
+    with runtime.start(dataclasses.replace(spec, launch=launch)) as server:
         assert server.facts()["program"] == launch.program
 
 
