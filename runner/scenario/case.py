@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runner.scenario.schema import EmbeddedLaunch, Launch, Scenario
+from runner.scenario.schema import EmbeddedLaunch, Launch, RemoteLaunch, Scenario
 from runner.scenario.schema_rig import Rig
 
 
@@ -26,8 +26,9 @@ class Case:
 
 
 def launch_of(scenario: Scenario) -> Launch:
-    """How a resolved scenario's server is started: it holds no target but the chosen one."""
-    return next((target.launch for target in scenario.targets.values()), EmbeddedLaunch())
+    """How a resolved scenario's server is started or reached: it holds no target but the chosen one."""
+    launch = next((target.launch for target in scenario.targets.values()), EmbeddedLaunch())
+    return launch.as_reached_by(scenario.workload) if isinstance(launch, RemoteLaunch) else launch
 
 
 def rig_of(scenario: Scenario) -> Rig | None:

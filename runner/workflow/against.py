@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from runner.workflow import verbs
 from runner.workflow.contract import Observer, Outcome, Rooms, RunOptions, Silent
+from runner.workflow.launches import check_takes_effect
 from runner.workflow.measuring import measure_server_run, sweep_leftovers
 from runner.workflow.order import Planned, left_over, plan_points, server_runs
 from runner.workflow.requirements import check_requires
@@ -104,6 +105,7 @@ def run_against(
     if rooms is None:
         check_requires(a, options.home)
         check_requires(b, options.home)
+    check_takes_effect([*cases[0], *cases[1]])
     directories = _directories(a, b, options)
     with ExitStack() as stack:
         writers = [stack.enter_context(directory.writer()) for directory in directories]

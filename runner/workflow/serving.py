@@ -57,12 +57,13 @@ class Serving:
 
     def _peer(self, workload: Workload, peer: PeerEndpoint) -> Peer:
         from runner.measure.peers import Peer
-        from runner.services.base import Endpoint
 
         address = (peer.grpc if workload.protocol == "grpc" else peer.http) or ""
         key = f"{address} {workload.model_dump_json(include=_CLIENT)}"
         if key not in self._services:
-            self._services[key] = self.connect(Endpoint(http=peer.http or "", grpc=peer.grpc or ""), workload)
+            # One load has one set of headers and certificates, whichever server a request goes to.
+            theirs = replace(self.server.endpoint, http=peer.http or "", grpc=peer.grpc or "", metrics=None)
+            self._services[key] = self.connect(theirs, workload)
         return Peer(self._services[key], address, peer.weight)
 
     @contextmanager
@@ -121,6 +122,7 @@ class Serving:
 @contextmanager
 def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator[Serving]:
     """A server with this configuration, up and asked for its metadata; stopped on leaving whatever happens."""
+    from runner.scenario.schema import RemoteLaunch
     from runner.services.pipeline import read_pipeline
 
     session.servers_started += 1
@@ -128,7 +130,8 @@ def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator
         rig = stack.enter_context(_rig(scenario, session))
         prepared = replace(prepared, labels={**prepared.labels, **rig.labels})
         spec = server_spec(scenario, prepared, session, rig.placement)
-        session.observer.on_server(f"starting, log in {spec.log}")
+        verb = "connecting" if isinstance(spec.launch, RemoteLaunch) else "starting"
+        session.observer.on_server(f"{verb}, log in {spec.log}")
         server = stack.enter_context(session.rooms.runtime.start(spec))
         workload, connect = scenario.workload, session.rooms.connect
         first = connect(server.endpoint, workload)
@@ -159,9 +162,8 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session, placem
     """What the runtime is asked to start, and where it runs."""
     from runner.runtimes.base import ServerSpec
     from runner.scenario.case import launch_of
-    from runner.scenario.schema import DockerLaunch
 
-    directory, launch = session.writer.directory, launch_of(scenario)
+    directory = session.writer.directory
     return ServerSpec(
         repository=prepared.repository,
         # What a model's code calls is no dependent of it that the server knows of.
@@ -172,7 +174,7 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session, placem
         flags=scenario.server.flags,
         ready_timeout_s=scenario.server.ready.timeout,
         tls=_probe_tls(scenario),
-        launch=launch if isinstance(launch, DockerLaunch) else None,
+        launch=launch_of(scenario),
         reads=_artifacts_told_of(scenario, prepared),
         cpus=placement.cpus,
         memory_nodes=placement.nodes,
@@ -189,8 +191,13 @@ def _artifacts_told_of(scenario: Scenario, prepared: Prepared) -> tuple[Path, ..
 
 def _probe_tls(scenario: Scenario) -> Tls | None:
     """How readiness is asked for: over gRPC, encrypted where the server is told to be."""
+    from runner.scenario.case import launch_of
+    from runner.scenario.schema import RemoteLaunch
     from runner.services.tls import load_tls
 
+    if isinstance(launch_of(scenario), RemoteLaunch):
+        # Its launch says how it is reached; flags would be those of a server that is started from here.
+        return None
     settings, encrypted = scenario.workload.tls, scenario.server.flags.get("grpc-use-ssl")
     if str(encrypted).lower() in ("true", "1") or scenario.server.flags.get("grpc-use-ssl-mutual"):
         if settings is None:

@@ -16,7 +16,7 @@ from runner.runtimes.command import fixed_ports
 from runner.runtimes.doctor import engines, gpu_checks, machine_facts, needs, network, rig, software
 from runner.runtimes.doctor.gpu_facts import read_driver
 from runner.runtimes.findings import Finding, not_needed
-from runner.runtimes.preflight import free_shm, shared_memory
+from runner.runtimes.preflight import free_shared_memory, shared_memory
 from runner.scenario.schema import DockerLaunch, Launch, Requires
 from runner.scenario.schema_rig import Rig
 
@@ -101,7 +101,7 @@ def _pins_memory(subject: Subject) -> bool:
 def _storage(subject: Subject) -> Iterator[Finding]:
     yield needs.disk(host.free_bytes(subject.home), subject.home)
     if isinstance(subject.launch, DockerLaunch) and subject.launch.ipc == "host":
-        yield shared_memory(free_shm())
+        yield shared_memory(free_shared_memory())
 
 
 def _network(subject: Subject) -> Iterator[Finding]:

@@ -134,6 +134,10 @@ ROWS = [
         "targets: {t: {rig: {server_cpus: 0}, launch: {kind: docker, image: i, cpuset: '1'}}}",
         *("E113", 4, 20, "the server's CPUs in one place, got launch.cpuset and rig.server_cpus", None),
     ),
+    (
+        "targets: {t: {rig: {server_cpus: 0}, launch: {kind: remote, url: host}}}",
+        *("E113", 4, 20, "nothing but `client_cpus` for a remote server", None),
+    ),
     ("matrix: {axes: {load.concurency: [1]}}", "E130", 4, 17, "unknown address", "did you mean `load.concurrency`"),
     ("matrix: {axes: {concurrency: [1]}}", "E130", 4, 17, "unknown address", "did you mean `load.concurrency`"),
     ("matrix: {axes: {load..x: [1]}}", "E130", 4, 17, "is not an address", None),

@@ -9,6 +9,8 @@ import pytest
 
 from runner.errors import RigError
 from runner.runtimes import host
+from runner.runtimes.doctor import engines
+from runner.runtimes.doctor.engines import Answer
 from runner.scenario.loading import LoadedScenario, load_scenario
 from runner.workflow import RunOptions, run_scenario, setup_scenario
 from runner.workflow.against import run_against
@@ -36,7 +38,7 @@ def load(tmp_path: Path) -> Callable[[str], LoadedScenario]:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """One GPU, and a Docker engine."""
     monkeypatch.setattr(host, "gpu_count", lambda: 1)
-    monkeypatch.setattr(host, "docker_available", lambda: True)
+    monkeypatch.setattr(engines, "look", lambda: (Answer("unix:///engine.sock", "answers"),))
 
 
 def test_a_run_ends_before_it_begins(load: Callable[[str], LoadedScenario], tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_a_run_ends_before_it_begins(load: Callable[[str], LoadedScenario], tmp_
 def test_where_nothing_can_run_the_hint_says_so(
     load: Callable[[str], LoadedScenario], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "docker_available", lambda: False)
+    monkeypatch.setattr(engines, "look", lambda: (Answer("unix:///engine.sock", "absent", "no such file"),))
     with pytest.raises(RigError, match="a Docker engine is needed") as caught:
         setup_scenario(load("small"), RunOptions(home=tmp_path / "home"), Silent())
     assert caught.value.hint == "no target of this file can run here"
