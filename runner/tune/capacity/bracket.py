@@ -6,7 +6,7 @@
    waits for company at low rates.
 4. Bisection on the logarithm between the highest load that passed and the lowest one above it that did not. What is
    unresolved counts as not passed.
-5. The lower end, again, on a fresh server with other arrivals. Only what passes every time is published.
+5. The lower end, again, on a fresh server with other arrivals: no run of it may fail, and all together must pass.
 
 A search over requests in flight doubles them instead of 2 and 3, and bisects whole numbers.
 """
@@ -17,10 +17,10 @@ import math
 import statistics
 from collections.abc import Generator, Sequence
 
-from runner.results.capacity import Probe, Stage
+from runner.results.capacity import Probe, Stage, Tally
 from runner.scenario.schema import SlaLoad
 from runner.tune.capacity.base import Ask, Ending, Log, Steps, readable
-from runner.tune.capacity.verdict import fewest_requests
+from runner.tune.capacity.verdict import fewest_requests, together
 
 SWEEP = (0.2, 0.4, 0.6, 0.8, 0.95)
 """Shares of what the server can do at all."""
@@ -181,14 +181,18 @@ def _confirmed(search: _OverRate | _OverConcurrency, low: float, high: float | N
 
 
 def _stood(search: _OverRate | _OverConcurrency, level: float) -> Generator[Ask, Probe, list[float]]:
-    """Answers per second of the confirming probes; none as soon as one does not pass."""
-    rates: list[float] = []
+    """Answers per second of the confirming probes, if none of them fails and all together pass; else none.
+
+    To ask that each passes alone would throw away what the others know, and understate the capacity.
+    """
+    tallies: list[Tally] = []
     for number in range(search.load.confirm.repeats):
         probe = yield from search.log.tried(search.confirmation(level, number == 0))
-        if probe.verdict != "pass" or probe.tally is None:
+        if probe.verdict not in ("pass", "unresolved") or probe.tally is None:
             return []
-        rates.append(probe.tally.delivered_per_s)
-    return rates
+        tallies.append(probe.tally)
+    verdict, _ = together(tallies, search.load.percentile)
+    return [tally.delivered_per_s for tally in tallies] if verdict == "pass" else []
 
 
 def _ending(search: _OverRate | _OverConcurrency, low: float, high: float | None, per_s: float) -> Ending:

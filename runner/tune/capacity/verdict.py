@@ -3,13 +3,14 @@
 Of n requests t missed the limit, but requests that queue behind each other miss it together: both are divided by tau,
 the number of requests that carry the information of one. A percentile q is met when at most 1 - q of the requests miss,
 so the verdict is a one-sided binomial test at 5 % on each side; at looks before the last one at 1 %, because whoever
-looks five times is wrong more often than once. A load that is not kept up with is missed whatever the window has seen so
-far, because its latency grows for as long as one cares to wait.
+looks five times is wrong more often than once. A load that is not kept up with is missed whatever the window has seen
+so far, because its latency grows for as long as one cares to wait.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from runner.results.capacity import Tally, Verdict
@@ -47,21 +48,36 @@ def judged(tally: Tally, rule: Rule, percentile: float, limit_ms: float | None, 
 
 def confident(tally: Tally, percentile: float, significance: float = SIGNIFICANCE) -> Judgement:
     """Pass, fail, or unresolved so far."""
-    from scipy import special
-
     if falls_behind(tally):
         return "fail", (
             f"the server does not keep up: {tally.delivered_per_s:.4g} of {tally.offered_per_s:.4g} requests/s were "
             f"answered, {tally.growth:+d} in flight"
         )
     may_miss = 1 - percentile / 100
-    n, t = math.floor(tally.requests / tally.tau), math.ceil(tally.missed / tally.tau)
+    n, t = independent(tally)
     words = f"{tally.missed} of {tally.requests} missed, {t} of {n} independent ones; {may_miss:.4g} may"
+    return _tested(n, t, may_miss, significance), words
+
+
+def together(tallies: Sequence[Tally], percentile: float) -> Judgement:
+    """The verdict on several windows at one load, none of which failed alone."""
+    may_miss = 1 - percentile / 100
+    counted = [independent(tally) for tally in tallies]
+    n, t = sum(n for n, _ in counted), sum(t for _, t in counted)
+    return _tested(n, t, may_miss, SIGNIFICANCE), f"together {t} of {n} independent requests missed; {may_miss:.4g} may"
+
+
+def independent(tally: Tally) -> tuple[int, int]:
+    """Requests and misses that are worth as much as independent ones; rounded against the service."""
+    return math.floor(tally.requests / tally.tau), math.ceil(tally.missed / tally.tau)
+
+
+def _tested(n: int, t: int, may_miss: float, significance: float) -> Verdict:
+    from scipy import special
+
     if n and special.bdtr(t, n, may_miss) <= significance:
-        return "pass", words
-    if t and special.bdtrc(t - 1, n, may_miss) <= significance:
-        return "fail", words
-    return "unresolved", words
+        return "pass"
+    return "fail" if t and special.bdtrc(t - 1, n, may_miss) <= significance else "unresolved"
 
 
 def falls_behind(tally: Tally) -> bool:
