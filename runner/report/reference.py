@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from runner.report.capacity import CAPACITY
 from runner.report.combined import COLUMNS
 from runner.report.points import EXPLANATION, IDENTITY, REPEATS
 from runner.report.repeats import POSITION
@@ -55,6 +56,7 @@ def _points_rows() -> Iterable[Row]:
     yield from ((f"`{c.key}`", c.unit, c.meaning) for c in IDENTITY)
     yield "*address*", "", "one column per address of the matrix, for example `workload.batch`, with its value"
     yield from ((f"`{c.key}`", c.unit, c.meaning + "; only in runs that repeat points") for c in REPEATS)
+    yield from ((f"`{c.key}`", c.unit, c.meaning + "; only in runs with a capacity search") for c in CAPACITY)
     for metric in (
         *COUNTS,
         *WINDOW,
