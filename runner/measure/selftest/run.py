@@ -51,13 +51,13 @@ class RowResult:
         return (*(self.verdict(check) for check in self.checks), *problem)
 
 
-def chosen(numbers: Sequence[int], full: bool) -> list[Row]:
-    """Rows by number, else those of the quick or the full run.
+def chosen(numbers: Sequence[int], full: bool, rows: Sequence[Row] | None = None) -> list[Row]:
+    """Rows by number, else those of the quick or the full run; `rows` are all there are.
 
     Raises:
         UsageError: a number without a row, or whose row is checked elsewhere.
     """
-    runnable = {row.number: row for row in ROWS if row.run is not None}
+    runnable = {row.number: row for row in rows or ROWS if row.run is not None}
     for number in numbers:
         if number not in runnable:
             known = ", ".join(map(str, runnable))

@@ -127,7 +127,8 @@ class _OverRate(_Bracket):
 
     def _lowered(self, level: float) -> Generator[Ask, Probe, float | Ending]:
         """Halve the rate until one passes, or until a probe could not hold enough requests to tell."""
-        least = max(self.load.range.min or 0.0, fewest_requests(self.load.percentile) / self.load.probe.max)
+        fewest = fewest_requests(self.load.percentile) / self.load.probe.max
+        least = self.rounded(max(self.load.range.min or 0.0, fewest))
         while level > least and self.log.spent is None:
             level = self.rounded(max(level / 2, least))
             if (yield from self.tried("lower", level)):
