@@ -13,6 +13,7 @@ from runner.report.beside import explained
 from runner.report.capacity import print_capacities
 from runner.report.combined import percentile_ms
 from runner.report.points import addresses, composing_models
+from runner.report.slo import slo_lines
 from runner.report.stage_table import print_stages
 from runner.report.tabular import number_text, shortened
 from runner.results.metrics import find_percentile, percentile_name
@@ -269,6 +270,7 @@ def _closing(run: Run, shares: bool) -> Iterable[str]:
         yield "~  too few independent requests for any bound"
     yield from _repeated(run)
     yield from _anchored(run)
+    yield from slo_lines(run)
     yield from explained(run)
     if shares:
         yield "%  share of the server's compute time, queues not counted"

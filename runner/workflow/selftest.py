@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from runner.measure.selftest import run
 from runner.measure.selftest.bench import Bench, Check
-from runner.measure.selftest.rows import Row
+from runner.measure.selftest.rows import ROWS, Row
 from runner.results.capacity import Attempt
 from runner.scenario.schema import SlaLoad
 from runner.workflow.virtual_search import MD1, search
@@ -22,7 +21,7 @@ SEARCHES = 200
 
 def all_rows() -> tuple[Row, ...]:
     """Every row of the table, each with what runs it here."""
-    return tuple(replace(row, run=capacity) if row.number == CAPACITY_ROW else row for row in run.ROWS)
+    return tuple(replace(row, run=capacity) if row.number == CAPACITY_ROW else row for row in ROWS)
 
 
 CAPACITY_ROW = 19
