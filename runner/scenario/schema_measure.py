@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
-from runner.scenario.schema_base import Percentile, Strict, refuse
+from runner.scenario.schema_base import Percentile, Strict, number_or, refuse
 from runner.scenario.schema_telemetry import Telemetry
 from runner.units import Fraction, Seconds
 
@@ -89,7 +89,9 @@ class SloSettings(Strict):
     miss it."""
     window: Annotated[Seconds, Field(gt=0)] = 10.0
     """How long one window is; one that misses the objective is violated."""
-    budget: Fraction | Annotated[int, Field(ge=0)] = 0.01
+    budget: Annotated[
+        Annotated[Fraction, Tag("share")] | Annotated[int, Field(ge=0), Tag("number")], number_or("share")
+    ] = 0.01
     """Windows that may be violated: a share of those so far such as `1%`, at least one; or a number. One more ends the
     soak with exit code 10."""
 
