@@ -45,6 +45,12 @@ def test_where_no_rate_passes_the_rate_is_halved_until_a_probe_could_not_tell() 
     assert lowest == pytest.approx(59 / 120, rel=0.01), "59 requests without a miss pass p95"
 
 
+def test_a_server_that_answers_nothing_ends_the_search_soon() -> None:
+    oracle = Oracle(below(612), most_per_s=0.0)
+    found = oracle.search(sla())
+    assert (found.status, [ask.stage for ask in oracle.asked]) == ("no answer", ["alone", "saturate"])
+
+
 def test_a_range_that_is_met_to_its_end_says_at_least() -> None:
     found = Oracle(below(612)).search(sla(range={"max": "300/s"}))
     assert (found.status, found.level, found.high) == ("at least", 300, None)
