@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from runner.errors import UsageError
+from runner.measure.rules import LimitRule, SloRule, slo_rule
 from runner.scenario.schema import Measure, PrecisionSettings, WindowSettings, WindowsStability
 
 T = TypeVar("T")
@@ -62,12 +63,16 @@ class MeasureSettings:
     """How often the whole measurement is done."""
     windows: WindowsRule | None = None
     """Stop by this rule instead of by precision."""
+    limit: LimitRule | None = None
+    """Count against this limit, and stop when there is a verdict, unless `windows` says when to stop."""
     requests: int | None = None
     """Measure exactly so many requests, from the first send to the last answer, instead of the stop rule."""
     whole: bool = False
     """The load ends by itself: measure all of it, from the first send to the last answer."""
     soak: bool = False
     """No stop rule: goes on until the user stops it or the deadline comes."""
+    slo: SloRule | None = None
+    """Of a soak: ends when its violation budget is exhausted."""
     max_error_rate: float = 0.05
     drain_s: float = 10.0
     seed: int = 0
@@ -198,6 +203,11 @@ def resolve(measure: Measure) -> MeasureSettings:
         drain_s=measure.drain,
         seed=measure.seed,
     )
+    if measure.slo is not None and not measure.soak:
+        raise UsageError(
+            "measure.slo: a violation budget is that of a soak, but measure.soak is false",
+            hint="set measure.soak; to look for the load that meets a limit, use load.kind sla",
+        )
     return _soaking(settings, measure) if measure.soak else settings
 
 
@@ -214,6 +224,7 @@ def _soaking(settings: MeasureSettings, measure: Measure) -> MeasureSettings:
     return replace(
         settings,
         soak=True,
+        slo=slo_rule(measure.slo),
         window_min_s=0.0,
         window_max_s=FOREVER_S if measure.window.max is None else settings.window_max_s,
         window_min_completions=0,

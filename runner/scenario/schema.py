@@ -19,17 +19,16 @@ from runner.scenario.schema_base import (
     Strict,
     refuse,
 )
+from runner.scenario.schema_client import ClientSettings, OpenLoad
 from runner.scenario.schema_dali import DaliStep
 from runner.scenario.schema_docker import DockerLaunch, Gpus, Ulimits
 from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
 from runner.scenario.schema_load import (
-    ClientSettings,
     ConcurrencyLoad,
     ConstantLoad,
     GammaLoad,
     IntervalsLoad,
     Load,
-    OpenLoad,
     PeriodicLoad,
     PoissonLoad,
     ReplayLoad,
@@ -47,6 +46,7 @@ from runner.scenario.schema_measure import (
     Measure,
     PrecisionSettings,
     PrecisionStability,
+    SloSettings,
     Stability,
     WarmupSettings,
     WindowSettings,
@@ -62,6 +62,7 @@ from runner.scenario.schema_setup import (
     Step,
     SyntheticJpegDataset,
 )
+from runner.scenario.schema_sla import SlaLoad
 from runner.scenario.schema_targets import (
     BoolVar,
     EmbeddedLaunch,
@@ -137,6 +138,8 @@ __all__ = [
     "Sequences",
     "Server",
     "Sha256",
+    "SlaLoad",
+    "SloSettings",
     "Stability",
     "Step",
     "Strict",

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from runner.scenario import (
     schema,
+    schema_client,
     schema_dali,
     schema_docker,
     schema_inputs,
@@ -24,6 +25,7 @@ from runner.scenario import (
     schema_remote,
     schema_rig,
     schema_setup,
+    schema_sla,
     schema_steps,
     schema_targets,
     schema_telemetry,
@@ -46,7 +48,9 @@ _MODULES = (
     schema_setup,
     schema_tensorrt,
     schema_dali,
+    schema_client,
     schema_load,
+    schema_sla,
     schema_matrix,
     schema_measure,
     schema_telemetry,
