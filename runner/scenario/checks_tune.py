@@ -57,6 +57,7 @@ class _Checks:
     def all(self) -> Iterator[Diagnostic]:
         yield from self._found
         yield from self._cycles()
+        yield from self._overlaps()
         for address, entry in self._space.items():
             yield from _twice(address, entry)
             yield from self._values(address, entry)
@@ -97,17 +98,29 @@ class _Checks:
             message = f"conditions refer to each other: {' -> '.join(reversed(cycle))}"
             yield diagnose("E121", place.key or place.place, message, address=f"tune.space.{cycle[-1]}")
 
+    def _overlaps(self) -> Iterator[Diagnostic]:
+        """What stands inside the value of another address would depend on the order of setting them."""
+        for outer, inner in itertools.permutations(self._space, 2):
+            if inner.startswith(f"{outer}."):
+                place = self._space[inner].node
+                message = f"`{outer}` already sets `{inner}`"
+                where = f"tune.space.{inner}"
+                yield diagnose("E131", place.key or place.place, message, address=where, hint="remove one of them")
+
     def _read(self, entry: _Entry) -> list[str]:
         """The addresses of the space that a condition reads."""
         return [each for each in entry.when.addresses() if each in self._space] if entry.when is not None else []
 
     def _values(self, address: str, entry: _Entry) -> Iterator[Diagnostic]:
-        """What each value breaks, where its condition holds."""
-        context = self._context(entry)
+        """What each value breaks, where its condition holds; the ends of a range stand in one place and say it once."""
+        context, said = self._context(entry), set[tuple[Any, ...]]()
         for value in entry.values if context is not None else ():
             point = {**(context or {}), address: Node(value.value, value.place, entry.node.key, value.folder)}
-            problems = tried(self._stack, self._resolution, point, self._env)
-            yield from (each for each in problems if identity(each) not in self._known)
+            for problem in tried(self._stack, self._resolution, point, self._env):
+                where = (problem.code, problem.file, problem.line, problem.column)
+                if identity(problem) not in self._known and where not in said:
+                    said.add(where)
+                    yield problem
 
     def _context(self, entry: _Entry) -> dict[str, Node] | None:
         """Values of other addresses with which the condition holds; None where none are found."""

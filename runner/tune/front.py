@@ -114,7 +114,7 @@ def hypervolume(
     """
     observations = list(observations)
     box = [goods(each, objectives) for each in acceptable(observations if within is None else within)]
-    points = [goods(each, objectives) for each in acceptable(observations)]
+    points = [goods(each, objectives) for each in pareto_front(observations, objectives)]
     if not points or not box:
         return 0.0
     return _volume([tuple(min(max(x, 0.0), 1.0) for x in point) for point in _scaled(points, box)])

@@ -20,7 +20,7 @@ from runner.tune.objectives import Goals
 from runner.tune.search import Book
 from runner.tune.space import Dimension, Space
 
-_ATTEMPTS = 8
+_ATTEMPTS = 4
 """Suggestions that may be old points before a neighbour of the last one is taken."""
 _STARTUP = 10
 """Points before the estimator has enough to go by."""

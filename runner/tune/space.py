@@ -105,11 +105,16 @@ class Space:
         )
 
     def neighbours(self, point: Point, stride: float) -> Iterator[Point]:
-        """The points that differ in one choice; an address that becomes active starts in the middle of its domain."""
-        middle = {each.address: each.domain.at(0.5) for each in self.dimensions}
+        """The points of the space that differ in one choice.
+
+        What is not in the point starts at the value of the file, in the middle of its domain without one; values that
+        the domain does not have, such as those of the file, give way to the nearest.
+        """
+        around = {**self._file_values, **point}
+        here = {each.address: _nearest(each.domain, around.get(each.address)) for each in self.dimensions}
         for dimension in self.dimensions:
             for value in dimension.domain.near(point.get(dimension.address), stride):
-                changed = self.canonical({**middle, **self._file_values, **point, dimension.address: value})
+                changed = self.canonical({**here, dimension.address: value})
                 if point_key(changed) != point_key(point):
                     yield changed
 
@@ -169,6 +174,11 @@ class Space:
         place = self.loaded.node(("workload",)).place
         problem = batch_problem(scenario.workload.batch, scenario.workload.model, limit, place)
         return None if problem is None else problem.message
+
+
+def _nearest(domain: Domain, value: Any) -> Any:
+    place = domain.place(value)
+    return domain.at(0.5 if place is None else place)
 
 
 def dimensions_of(tune: Tune) -> tuple[Dimension, ...]:
