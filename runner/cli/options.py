@@ -13,7 +13,9 @@ import click
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
+    from runner.scenario.diagnostics import Diagnostic
     from runner.scenario.loading import LoadedScenario
+    from runner.scenario.resolving import Resolution
     from runner.scenario.schema import Var
 
 
@@ -31,7 +33,6 @@ class ScenarioOptions:
         """Load it; all mistakes come in one ScenarioError."""
         from runner.runtimes.host import satisfied
         from runner.scenario.loading import load_scenario
-        from runner.tune.checks import check_goals
 
         return load_scenario(
             self.ref,
@@ -40,8 +41,17 @@ class ScenarioOptions:
             values=self.values,
             flags=self.flags,
             satisfied=satisfied,
-            further=(check_goals,),
+            further=(_goal_problems,),
         )
+
+
+def _goal_problems(resolution: Resolution) -> Sequence[Diagnostic]:
+    """Mistakes in what a study is after; only a file with a study pays for the metrics."""
+    if resolution.root.child("tune") is None:
+        return ()
+    from runner.tune.checks import check_goals
+
+    return check_goals(resolution)
 
 
 class ScenarioCommand(click.Command):
