@@ -24,7 +24,17 @@ from runner.results.files import disk, make_folder, sha256_of, sweep_temporaries
 from runner.results.journal import SCHEMA, JournalWriter, read_journal
 from runner.results.manifest import Manifest, ScenarioRecord, artefacts_in, changed, read_manifest
 from runner.results.records import Trial
-from runner.results.run import MEASURED, CaseAdded, PlannedCase, Resumed, Run, RunFinished, RunStarted, Skipped, load_run
+from runner.results.run import (
+    MEASURED,
+    CaseAdded,
+    PlannedCase,
+    Resumed,
+    Run,
+    RunFinished,
+    RunStarted,
+    Skipped,
+    load_run,
+)
 from runner.results.study_events import STUDY_EVENTS, StudyEvent
 
 if TYPE_CHECKING:
@@ -325,9 +335,7 @@ def _in_group(run: RunDirectory, group: str) -> bool:
     return read_manifest(run.manifest_path).compare_group == group
 
 
-def why_nothing_to_resume(
-    base: Path, scenario_name: str, digest: str, resolved: str, kind: Kind = "run"
-) -> UsageError:
+def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved: str, kind: Kind = "run") -> UsageError:
     """The error for a resume that `latest_resumable` found nothing for; says how near the nearest run is."""
     hint = f"run without --resume to start a new {kind}"
     for directory in runs_in(base):
