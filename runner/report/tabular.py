@@ -49,6 +49,20 @@ def number_text(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width: the first and the last to the left, numbers between them to the right."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    left = {0, len(widths) - 1}
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if index in left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def shortened(name: str, length: int) -> str:
     """A name that fits, with a mark where it was cut."""
     return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -27,6 +27,8 @@ class StudyStarted:
     """Address -> the file's own value; addresses that the file leaves open are not in it."""
     current_case: str
     """Case id of the point that is the file itself."""
+    size: int | None = None
+    """Points of the space; None: without end, or too many to count."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""The end of a study: whether a winner is named, in one sentence, and the file that makes it the scenario's values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.results.study_events import Concluded
+from runner.workflow.tuning.override import changed_values, write_override
+from runner.workflow.tuning.summary import judge_confirmation, number_of, observations_of
+
+if TYPE_CHECKING:
+    from runner.results.directory import RunDirectory, RunWriter
+    from runner.tune.base import Observation
+    from runner.workflow.tuning.plan import StudyPlan
+
+
+def conclude(plan: StudyPlan, directory: RunDirectory, writer: RunWriter) -> None:
+    """Write the winner's values where there is a winner, and the last event of the study."""
+    run = directory.load()
+    assert run.study is not None
+    observations = observations_of(run.study)
+    judged = judge_confirmation(run)
+    if judged is None:
+        writer.note(Concluded(None, _unconfirmed(plan, observations)))
+        return
+    if judged.winner is None:
+        writer.note(Concluded(None, judged.reason))
+        return
+    number = number_of(judged.winner)
+    winner = next(each for each in observations if each.number == number)
+    written = _write(plan, directory, winner, judged.reason)
+    writer.note(Concluded(number, judged.reason, written))
+
+
+def _write(plan: StudyPlan, directory: RunDirectory, winner: Observation, reason: str) -> str | None:
+    """The override file; None where the scenario asks for none."""
+    if plan.tune.write is None:
+        return None
+    path = directory.path / Path(plan.tune.write).expanduser()
+    confirm = plan.tune.confirm
+    assert confirm is not None
+    heading = (
+        f"Values of point {winner.number} of the study {directory.name}, made by `scenario tune`.\n{reason}\n"
+        f"Measured head to head with the file's own values in {confirm.repeats} blocks on fresh servers; the search "
+        f"itself tried {plan.tune.strategy.kind} points of {plan.loaded.source.name}."
+    )
+    options = write_override(plan.loaded, changed_values(winner.point, plan.space.current), heading, path)
+    if options:
+        plan.observer.on_phase(f"{path} cannot say everything; give {' '.join(options)} beside it")
+    return str(path)
+
+
+def _unconfirmed(plan: StudyPlan, observations: list[Observation]) -> str:
+    """Why there was nothing to confirm."""
+    acceptable = [each for each in observations if each.acceptable]
+    if not acceptable:
+        return f"No acceptable point: {_nearest(observations)}"
+    if all(each.number == 0 for each in acceptable):
+        return "No other point is acceptable: the file's own values stay."
+    return "No winner is named, as `tune.confirm` is null: the front is what the search measured once."
+
+
+def _nearest(observations: list[Observation]) -> str:
+    """The point that misses its constraints by the least."""
+    measured = [each for each in observations if each.outcome == "measured"]
+    if not measured:
+        return "none could be measured."
+    nearest = min(measured, key=lambda each: sum(each.violations.values()))
+    missed = "; ".join(f"`{text}` by {amount:.1%}" for text, amount in nearest.violations.items())
+    return f"point {nearest.number} comes nearest and misses {missed}."
