@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runner.workflow.session import Session
     from runner.workflow.tuning.servers import HeldServer
 
-Loser = Callable[[Reading], str | None] if TYPE_CHECKING else object
+Loser = Callable[["Reading"], "str | None"]
 """Says why a probe's reading makes the whole measurement a waste of time."""
 
 
