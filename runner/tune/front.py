@@ -15,6 +15,9 @@ from runner.tune.objectives import Objective, gains
 WORTH = 0.005
 """Relative gain that counts as an improvement: a search does not go on for what no confirmation could find."""
 
+MOST_CONTENDERS = 21
+"""As many as a confirmation can have, and the file's own point."""
+
 Goods = tuple[float, ...]
 """One number for each objective, larger is better."""
 
@@ -38,12 +41,11 @@ def dominates(a: Goods, b: Goods) -> bool:
 def pareto_front(observations: Iterable[Observation], objectives: Sequence[Objective]) -> tuple[Observation, ...]:
     """The acceptable observations that none dominates, of equal ones the first; best in the first objective first."""
     found = [(goods(each, objectives), each) for each in acceptable(observations)]
-    front = [
-        (good, each)
-        for index, (good, each) in enumerate(found)
-        if not any(dominates(other, good) or (other == good and at < index) for at, (other, _) in enumerate(found))
-    ]
-    return tuple(each for _, each in sorted(front, key=lambda pair: pair[0], reverse=True))
+    front: list[tuple[Goods, Observation]] = []
+    for good, each in sorted(found, key=lambda pair: pair[0], reverse=True):  # what dominates a point stands before it
+        if not any(better == good or dominates(better, good) for better, _ in front):
+            front.append((good, each))
+    return tuple(each for _, each in front)
 
 
 def is_improvement(new: Observation, before: Iterable[Observation], objectives: Sequence[Objective]) -> bool:
@@ -84,18 +86,18 @@ def choose(front: Sequence[Observation], objectives: Sequence[Objective]) -> Obs
     return front[min(range(len(front)), key=distance)]
 
 
-def best_first(observations: Iterable[Observation], objectives: Sequence[Objective]) -> tuple[Observation, ...]:
-    """All acceptable observations, front by front, within each the one to `choose` first: contenders are the head."""
+def best_first(
+    observations: Iterable[Observation], objectives: Sequence[Objective], top: int = MOST_CONTENDERS
+) -> tuple[Observation, ...]:
+    """The first `top` acceptable observations, front by front, in each the one to `choose` first: the contenders."""
     rest, ranked = acceptable(observations), list[Observation]()
-    while rest:
-        front = list(pareto_front(rest, objectives)) or rest
+    while rest and len(ranked) < top:
+        front = list(pareto_front(rest, objectives))
         while (chosen := choose(front, objectives)) is not None:
             ranked.append(chosen)
             front.remove(chosen)
             rest.remove(chosen)
-        if len(objectives) == 1:
-            rest = [each for each in rest if each not in ranked]
-    return tuple(ranked)
+    return tuple(ranked[:top])
 
 
 # --- hypervolume --------------------------------------------------------------------------------------------------
