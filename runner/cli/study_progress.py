@@ -24,7 +24,8 @@ def study_observer_for(mode: str) -> Iterator[StudyObserver]:
     if mode == "none":
         yield SilentStudy()
     elif wants_live(mode):
-        with LiveStudy() as live:
+        live = LiveStudy()
+        with live:
             yield live
     else:
         yield PlainStudy()

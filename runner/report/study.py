@@ -41,6 +41,7 @@ def study_json(run: Run, study: Study) -> bytes:
                 "outcomes": study.counts(),
                 "front": [trial.number for trial in study.front],
                 "importance": study.importance,
+                "drift": encode(study.drifts),
             },
             "trials": encode(study.trials),
             **anchors,
@@ -49,7 +50,6 @@ def study_json(run: Run, study: Study) -> bytes:
             "winner": study.winner,
             "conclusion": study.conclusion,
             "written": study.written,
-            "notes": list(study.notes),
         }
     )
 

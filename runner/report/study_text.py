@@ -36,7 +36,7 @@ def _heading(run: Run, study: Study) -> Iterator[str]:
     )
     ended = study.ended or "it was cut off; `scenario tune --resume` goes on"
     yield f"the search took {study.search_s / 60:.3g} min: {ended}"
-    yield from study.notes
+    yield from (f"! {each.text}" for each in study.drifts if each.drifted)
 
 
 # --- the front ----------------------------------------------------------------------------------------------------
@@ -99,10 +99,10 @@ def _plain(value: Any) -> str:
 
 
 def _importance(study: Study) -> Iterator[str]:
-    if study.importance:
-        names = _short_names(list(study.tune["space"]))
-        shares = ", ".join(f"{names.get(address, address)} {share:.0%}" for address, share in study.importance.items())
-        yield f"what moved {study.objectives[0].name}: {shares}"
+    names = _short_names(list(study.tune["space"]))
+    for objective, found in study.importance.items():
+        shares = ", ".join(f"{names[address]} {share:.0%}" for address, share in found.items())
+        yield f"what moved {objective}: {shares}"
 
 
 def _left_out(study: Study) -> Iterator[str]:
@@ -133,6 +133,8 @@ def _confirmation(study: Study) -> Iterator[str]:
     for each in study.contenders:
         if each.missed:
             yield f"  point {each.number} misses {', '.join(f'`{text}`' for text in each.missed)}"
+        if each.note:
+            yield f"  point {each.number}: {each.note}"
 
 
 def _contender(study: Study, contender: StudyContender) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.results.records import Estimate
@@ -50,6 +50,18 @@ class StudyTrial:
 
 
 @dataclass(frozen=True)
+class StudyDrift:
+    """The largest change of one objective between two measurements of the file's own point."""
+
+    objective: str
+    change: float
+    """Relative."""
+    drifted: bool
+    """More than chance and more than matters."""
+    text: str
+
+
+@dataclass(frozen=True)
 class StudyGain:
     """One objective of a contender against the file's own point."""
 
@@ -81,6 +93,8 @@ class StudyContender:
     """Constraints that it missed in most blocks."""
     straddling: tuple[str, ...] = ()
     """Constraints that it missed in some."""
+    note: str | None = None
+    """What keeps it from a verdict."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,10 @@ class Study:
     objectives: tuple[StudyObjective, ...]
     trials: tuple[StudyTrial, ...]
     """In the order in which they finished."""
-    importance: dict[str, float]
-    """Address -> share of what the first objective varies by, largest first; empty where too few points tell."""
+    importance: dict[str, dict[str, float]]
+    """Objective -> address -> share of its variation, largest first; empty where too few points tell."""
+    drifts: tuple[StudyDrift, ...]
+    """How the file's own point changed while the search ran, for each objective; empty with fewer than two anchors."""
     ended: str | None
     """Why the search ended; None: it has not."""
     search_s: float
@@ -109,8 +125,6 @@ class Study:
     """The result in a sentence."""
     written: str | None = None
     """Path of the override file."""
-    notes: tuple[str, ...] = field(default=())
-    """What the reader should know of the numbers, for example that the machine drifted."""
 
     @property
     def front(self) -> tuple[StudyTrial, ...]:

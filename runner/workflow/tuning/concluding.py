@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from runner.workflow.tuning.plan import StudyPlan
 
 
+_WITHOUT_WINNER = {
+    "no_significant_gain": "No significant gain",
+    "worse": "No gain",
+    "undecided": "Undecided",
+    "no_comparison": "Nothing was confirmed",
+}
+
+
 def conclude(plan: StudyPlan, directory: RunDirectory, writer: RunWriter) -> None:
     """Write the winner's values where there is a winner, and the last event of the study."""
     run = directory.load()
@@ -25,12 +33,12 @@ def conclude(plan: StudyPlan, directory: RunDirectory, writer: RunWriter) -> Non
         writer.note(Concluded(None, _unconfirmed(plan, observations)))
         return
     if judged.winner is None:
-        writer.note(Concluded(None, judged.reason))
+        writer.note(Concluded(None, f"{_WITHOUT_WINNER[judged.call]}: {judged.reason}. The file's own values stay."))
         return
     number = number_of(judged.winner)
     winner = next(each for each in observations if each.number == number)
-    written = _write(plan, directory, winner, judged.reason)
-    writer.note(Concluded(number, judged.reason, written))
+    text = f"Point {number} wins: {judged.reason}."
+    writer.note(Concluded(number, text, _write(plan, directory, winner, text)))
 
 
 def _write(plan: StudyPlan, directory: RunDirectory, winner: Observation, reason: str) -> str | None:
@@ -41,14 +49,19 @@ def _write(plan: StudyPlan, directory: RunDirectory, winner: Observation, reason
     confirm = plan.tune.confirm
     assert confirm is not None
     heading = (
-        f"Values of point {winner.number} of the study {directory.name}, made by `scenario tune`.\n{reason}\n"
-        f"Measured head to head with the file's own values in {confirm.repeats} blocks on fresh servers; the search "
-        f"itself tried {plan.tune.strategy.kind} points of {plan.loaded.source.name}."
+        f"Made by `scenario tune`, study {directory.name} of {plan.loaded.source.name}.\n{reason}\n"
+        f"Objectives: {_goals(plan)}. Measured head to head with the file's own values in {confirm.repeats} blocks, "
+        "each time on a fresh server."
     )
     options = write_override(plan.loaded, changed_values(winner.point, plan.space.current), heading, path)
     if options:
         plan.observer.on_phase(f"{path} cannot say everything; give {' '.join(options)} beside it")
     return str(path)
+
+
+def _goals(plan: StudyPlan) -> str:
+    goals = ", ".join(f"{each.name} {each.direction}" for each in plan.goals.objectives)
+    return goals + (f", where {' and '.join(plan.tune.constraints)}" if plan.tune.constraints else "")
 
 
 def _unconfirmed(plan: StudyPlan, observations: list[Observation]) -> str:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from runner.errors import RigError
 from runner.results.records import Estimate, Trial
 from runner.results.repeats import over_repeats
-from runner.results.study import Study, StudyContender, StudyGain, StudyObjective, StudyTrial
+from runner.results.study import Study, StudyContender, StudyDrift, StudyGain, StudyObjective, StudyTrial
+from runner.results.study_events import CONFIRMED
 
 if TYPE_CHECKING:
     from runner.results.run import Run
     from runner.results.study_events import Observed, StudyLog
     from runner.scenario.schema_tune import Tune
     from runner.tune.base import Observation
+    from runner.tune.drift import Anchor
     from runner.tune.objectives import Goals
     from runner.tune.winner import Block, Outcome, Standing
 
@@ -38,6 +40,7 @@ def study_of(run: Run) -> Study | None:
         ),
         trials=tuple(_trials(run, log, goals)),
         importance=_importance(log, tune, goals),
+        drifts=tuple(_drifts(run, goals)),
         ended=log.ended.reason if log.ended is not None else None,
         search_s=log.search_s if log.ended is None else log.ended.search_s,
         contenders=tuple(_contenders(run, log, goals, outcome)) if outcome is not None else (),
@@ -45,7 +48,6 @@ def study_of(run: Run) -> Study | None:
         winner=log.concluded.winner if log.concluded is not None else None,
         conclusion=log.concluded.text if log.concluded is not None else "the study has not come to its end",
         written=log.concluded.written if log.concluded is not None else None,
-        notes=tuple(_drift(run)),
     )
 
 
@@ -100,8 +102,30 @@ def _values(run: Run, observed: Observed, goals: Goals) -> tuple[Estimate, ...]:
         return tuple(map(Estimate, observed.values))
 
 
-def _importance(log: StudyLog, tune: Tune, goals: Goals) -> dict[str, float]:
-    return {}
+def _importance(log: StudyLog, tune: Tune, goals: Goals) -> dict[str, dict[str, float]]:
+    from runner.tune.importance import importance
+    from runner.tune.space import dimensions_of
+
+    return importance(dimensions_of(tune), observations_of(log), goals.objectives)
+
+
+def _drifts(run: Run, goals: Goals) -> Iterator[StudyDrift]:
+    from runner.tune.drift import drifts
+
+    for each in drifts(list(_anchors(run, goals)), goals.objectives):
+        yield StudyDrift(each.objective, each.change, each.drifted, each.words)
+
+
+def _anchors(run: Run, goals: Goals) -> Iterator[Anchor]:
+    """The file's own point each time that it was measured in the search, in order of time."""
+    from runner.tune.drift import Anchor
+
+    assert run.study is not None
+    own = run.study.started.current_case
+    searched = {case_id: trials for case_id, trials in run.repeats.items() if not case_id.startswith(CONFIRMED)}
+    for trial in _usable((*searched.get(own, ()), *run.anchors)):
+        earlier = (each for trials in searched.values() for each in trials if each.started_utc < trial.started_utc)
+        yield Anchor(len({each.case_id for each in earlier}), goals.read(trial).values)
 
 
 # --- confirmation -------------------------------------------------------------------------------------------------
@@ -167,6 +191,7 @@ def _contenders(run: Run, log: StudyLog, goals: Goals, outcome: Outcome) -> Iter
             verdict=standing.verdict if standing is not None else "",
             p_adjusted=standing.p_adjusted if standing is not None else None,
             missed=standing.missed if standing is not None else outcome.baseline_missed if number == 0 else (),
+            note=standing.note if standing is not None else None,
             straddling=standing.straddling if standing is not None else (),
         )
 
@@ -175,12 +200,3 @@ def _over_blocks(trials: Sequence[Trial], goals: Goals) -> tuple[Estimate, ...]:
     """Median and interval of each objective over the blocks."""
     readings = [goals.read(trial).values for trial in trials]
     return tuple(over_repeats([each.value for each in column], 0.95) for column in zip(*readings, strict=True))
-
-
-def _drift(run: Run) -> Iterator[str]:
-    for step in run.anchor_steps:
-        if step.drifted:
-            yield (
-                f"the file's own point moved by {step.change:+.1%} during the search: the machine drifted, so points "
-                "of different times compare only beyond that"
-            )
