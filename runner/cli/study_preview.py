@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.units import rough_duration
+
 if TYPE_CHECKING:
     from runner.scenario.loading import LoadedScenario
     from runner.workflow.tuning import StudyPreview
@@ -36,17 +38,17 @@ def preview_lines(preview: StudyPreview) -> Iterator[str]:
     for number, (point, problem) in enumerate(preview.first):
         own = "the file itself" if number == 0 else " ".join(f"{address}={value}" for address, value in point.items())
         yield f"  point {number:<5} {own}{f'  infeasible: {problem}' if problem else ''}"
-    yield f"search: {_search(preview)}; a point takes at most {_minutes(preview.point_s)}"
+    yield f"search: {_search(preview)}; a point takes at most {rough_duration(preview.point_s)}"
     yield _confirmation(preview)
 
 
 def _search(preview: StudyPreview) -> str:
     budget = preview.tune.budget
-    limits = [f"at most {_minutes(budget.time)}"] if budget.time is not None else []
+    limits = [f"at most {rough_duration(budget.time)}"] if budget.time is not None else []
     limits += [f"at most {budget.trials} points"] if budget.trials is not None else []
     limits += [f"ends after {budget.patience} points without an improvement"] if budget.patience is not None else []
     if budget.time is None and preview.search_s is not None:
-        limits.append(f"at most {_minutes(preview.search_s)} of load")
+        limits.append(f"at most {rough_duration(preview.search_s)} of load")
     return ", ".join(limits) or "every point"
 
 
@@ -56,12 +58,8 @@ def _confirmation(preview: StudyPreview) -> str:
         return "no confirmation, so no winner is named"
     return (
         f"then confirmation: {confirm.top} points and the file itself in {confirm.repeats} blocks, "
-        f"{preview.confirmations} fresh servers, at most {_minutes(preview.confirm_s)} of load"
+        f"{preview.confirmations} fresh servers, at most {rough_duration(preview.confirm_s)} of load"
     )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.3g} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _plain(domain: Any) -> str:

@@ -87,7 +87,9 @@ def observed(observation: Observation, improved: bool) -> str:
     values = ", ".join(f"{value:.4g}" for value in observation.values or ())
     words = [f"point {observation.number} {observation.outcome}"]
     words += [values] if values else []
-    words += [f"misses {len(observation.violations)} constraints"] if observation.violations else []
+    words += (
+        [f"misses {' and '.join(f'`{text}`' for text in observation.violations)}"] if observation.violations else []
+    )
     words += [observation.reason] if observation.reason else []
     return f"{': '.join(words[:1])}{': ' if len(words) > 1 else ''}{'; '.join(words[1:])}{' *' if improved else ''}"
 

@@ -9,6 +9,7 @@ from runner.report.tabular import aligned, number_text
 from runner.results.records import Estimate
 from runner.results.run import Run
 from runner.results.study import Study, StudyContender, StudyObjective, StudyTrial
+from runner.units import rough_duration
 
 ABSENT = "-"
 MOST_SHOWN = 12
@@ -35,7 +36,7 @@ def _heading(run: Run, study: Study) -> Iterator[str]:
         f"{study.tune['strategy']['kind']}, {len(study.trials)}{size} points ({outcomes})"
     )
     ended = study.ended or "it was cut off; `scenario tune --resume` goes on"
-    yield f"the search took {study.search_s / 60:.3g} min: {ended}"
+    yield f"the search took {rough_duration(study.search_s)}: {ended}"
     yield from (f"! {each.text}" for each in study.drifts if each.drifted)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runner.units import rough_duration
+
 if TYPE_CHECKING:
     from runner.scenario.schema_measure import Measure
     from runner.scenario.schema_tune import Budget as Limits
@@ -75,12 +77,10 @@ class Budget:
             return f"{self.in_vain} points in a row were no improvement (budget.patience)"
         if limits.time is not None and self.search_s + next_s > limits.time:
             left_s = max(limits.time - self.search_s, 0.0)
-            return f"another point could take {shown(next_s)}, and of {shown(limits.time)} are left {shown(left_s)}"
+            return (
+                f"another point could take {rough_duration(next_s)}, and {rough_duration(left_s)} of "
+                f"{rough_duration(limits.time)} are left (budget.time)"
+            )
         if self.infeasible >= MOST_INFEASIBLE:
             return f"{self.infeasible} points in a row could not be run"
         return None
-
-
-def shown(seconds: float) -> str:
-    """A duration as people say it."""
-    return f"{seconds / 60:.3g} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -11,7 +11,9 @@ from runner.workflow.tuning.summary import judge_confirmation, number_of, observ
 
 if TYPE_CHECKING:
     from runner.results.directory import RunDirectory, RunWriter
+    from runner.results.records import Estimate
     from runner.tune.base import Observation
+    from runner.tune.winner import Outcome
     from runner.workflow.tuning.plan import StudyPlan
 
 
@@ -37,8 +39,21 @@ def conclude(plan: StudyPlan, directory: RunDirectory, writer: RunWriter) -> Non
         return
     number = number_of(judged.winner)
     winner = next(each for each in observations if each.number == number)
-    text = f"Point {number} wins: {judged.reason}."
+    text = f"Point {number} wins: {judged.reason}{_each_objective(judged, judged.winner)}."
     writer.note(Concluded(number, text, _write(plan, directory, winner, text)))
+
+
+def _each_objective(judged: Outcome, winner: str) -> str:
+    """The change of every objective, where the gain is one number over several."""
+    gains = next(each.gains for each in judged.standings if each.contender == winner)
+    changes = (f"{each.objective} {_percent(each.change)}" for each in gains)
+    return f" over all objectives: {', '.join(changes)}" if len(gains) > 1 else ""
+
+
+def _percent(change: Estimate) -> str:
+    if change.low is None or change.high is None:
+        return f"{change.value:+.1%}"
+    return f"{change.value:+.1%} ({change.low:+.1%} to {change.high:+.1%})"
 
 
 def _write(plan: StudyPlan, directory: RunDirectory, winner: Observation, reason: str) -> str | None:

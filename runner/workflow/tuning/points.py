@@ -58,7 +58,9 @@ def probe_of(case: Case, window_s: float) -> Case:
     measure = scenario.measure.model_copy(
         update={
             "profile": "explore" if scenario.measure.profile == "reference" else scenario.measure.profile,
-            "window": WindowSettings(min=window_s, max=window_s, min_completions=0, min_batches=0),
+            "window": WindowSettings().model_copy(
+                update={"min": window_s, "max": window_s, "min_completions": 0, "min_batches": 0}
+            ),
             "stability": PrecisionStability(),
             "requests": None,
             "records": "none",
