@@ -31,9 +31,16 @@ class ScenarioOptions:
         """Load it; all mistakes come in one ScenarioError."""
         from runner.runtimes.host import satisfied
         from runner.scenario.loading import load_scenario
+        from runner.tune.checks import check_goals
 
         return load_scenario(
-            self.ref, target=self.target, set_=self.set_, values=self.values, flags=self.flags, satisfied=satisfied
+            self.ref,
+            target=self.target,
+            set_=self.set_,
+            values=self.values,
+            flags=self.flags,
+            satisfied=satisfied,
+            further=(check_goals,),
         )
 
 

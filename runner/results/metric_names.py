@@ -95,9 +95,15 @@ def metric_names() -> tuple[str, ...]:
     return (*NAMES, "latency.p50", "latency.p95", "latency.p99", f"accuracy.{_AGREEMENT}", *(m.key for m in METRICS))
 
 
-def _percentile(name: str) -> Metric | None:
+def percentile_of(name: str) -> float | None:
+    """Which percentile of the latency a name means: 99.0 for `latency.p99`; None where it means none."""
     quantile = _PERCENTILE.fullmatch(name)
-    return percentile(float(quantile[1]))[0] if quantile and 0 < float(quantile[1]) < 100 else None
+    return float(quantile[1]) if quantile and 0 < float(quantile[1]) < 100 else None
+
+
+def _percentile(name: str) -> Metric | None:
+    q = percentile_of(name)
+    return None if q is None else percentile(q)[0]
 
 
 def _of_one(key: str) -> tuple[Metric, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.errors import ScenarioError
 from runner.scenario.case import Case
-from runner.scenario.checks import batch_problem, skip_problem
+from runner.scenario.checks import batch_problem, predicate_problem
 from runner.scenario.diagnostics import Diagnostic, diagnose, in_file_order
 from runner.scenario.layers import Assignment
 from runner.scenario.loaded import LoadedScenario, digest_of
@@ -109,7 +109,7 @@ def _skip_reason(loaded: LoadedScenario, scenario: Scenario, skip: Sequence[Pred
                 return predicate.text
         except PredicateError as error:
             node = loaded.node(("matrix", "skip", index))
-            raise ScenarioError([skip_problem(error, node, index, ())]) from None
+            raise ScenarioError([predicate_problem(error, node, f"matrix.skip.{index}", ())]) from None
     return None
 
 

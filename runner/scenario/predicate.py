@@ -323,7 +323,10 @@ def _same(left: Value, right: Value, column: int) -> bool:
 def _check_units(left: Quantity, right: Quantity, column: int) -> None:
     if left.dimension != right.dimension:
         names = [each.dimension or "a plain number" for each in (left, right)]
-        raise PredicateError(f"units do not fit: {names[0]} and {names[1]}", column)
+        bare = None in (left.dimension, right.dimension)
+        examples = [kind.examples[0] for kind in DIMENSIONS.values() if kind.name in names and bare]
+        hint = f"write the number with its unit, such as {examples[0]}" if examples else None
+        raise PredicateError(f"units do not fit: {names[0]} and {names[1]}", column, hint)
 
 
 def _arithmetic(operator: str, left: Quantity, right: Quantity, column: int) -> Value:

@@ -18,7 +18,7 @@ class DomainBase(Strict):
 
 
 class ChoiceDomain(DomainBase):
-    """One of a few values without an order; a plain list is the same."""
+    """One of a few values; a plain list is the same. Three or more numbers in ascending order are searched as such."""
 
     choice: tuple[Any, ...] = Field(min_length=1)
     """The values."""

@@ -15,7 +15,17 @@ from runner.errors import RigError
 from runner.results.metric import Metric
 from runner.results.metric_names import metric_named, quantity_of
 from runner.results.records import Estimate, Trial
-from runner.scenario.predicate import COMPARISONS, Expression, Lookup, Predicate, Quantity, evaluate, parse
+from runner.scenario.predicate import (
+    COMPARISONS,
+    Expression,
+    Lookup,
+    Predicate,
+    PredicateError,
+    Quantity,
+    UnknownAddressError,
+    evaluate,
+    parse,
+)
 from runner.units import RATE, SHARE
 
 _PLAIN_TOO = (RATE.name, SHARE.name)
@@ -52,14 +62,10 @@ class Constraint:
         """Read a constraint that loading has checked.
 
         Raises:
-            PredicateError: it is no predicate.
-            KeyError: it names no metric.
+            PredicateError: it is no predicate, or names no metric.
         """
         predicate = parse(text)
-        found = {name: metric_named(name) for name in predicate.addresses()}
-        if unknown := [name for name, metric in found.items() if metric is None]:
-            raise KeyError(unknown[0])
-        return cls(text, predicate, {name: metric for name, metric in found.items() if metric is not None})
+        return cls(text, predicate, {name: _metric(name, text) for name in predicate.addresses()})
 
     def check(self, trial: Trial) -> Check:
         """Compare with a measurement.
@@ -80,6 +86,13 @@ class Constraint:
     def lookup(self, values: Mapping[str, float]) -> Lookup:
         """Name -> quantity, from values in the units of the metrics."""
         return lambda name: quantity_of(self.metrics[name])(values[name])
+
+
+def _metric(name: str, text: str) -> Metric:
+    found = metric_named(name)
+    if found is None:
+        raise UnknownAddressError(name, text.find(name) + 1)
+    return found
 
 
 def read(metric: Metric, trial: Trial, wanted_by: str) -> Estimate:
@@ -148,7 +161,7 @@ def violation(expression: Expression, lookup: Lookup) -> float:
         case sign if sign in COMPARISONS:
             return _distance(expression, lookup)
         case _:
-            return 0.0 if evaluate(expression, lookup) is True else 1.0
+            raise PredicateError("expected a comparison here", expression.column, "for example `latency.p99 <= 50ms`")
 
 
 def _negated(expression: Expression) -> Expression:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from runner.results.contrasts import Floats
+from runner.scenario.domains import value_key
 from runner.tune.base import Observation
-from runner.tune.domains import value_key
 from runner.tune.objectives import Objective, weighted
 from runner.tune.space import Dimension
 

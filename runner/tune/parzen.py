@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from runner.errors import RigError
+from runner.scenario.domains import Choices, Domain, Steps
 from runner.tune.base import Observation, Point
-from runner.tune.domains import Choices, Domain, Steps
 from runner.tune.neighbourhood import nearest_new
 from runner.tune.objectives import Goals
 from runner.tune.search import Book

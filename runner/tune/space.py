@@ -13,13 +13,13 @@ from typing import Any
 
 from runner.errors import ScenarioError
 from runner.scenario.checks import batch_problem
+from runner.scenario.domains import Domain, domain_of, value_key
 from runner.scenario.loaded import LoadedScenario
 from runner.scenario.predicate import Lookup, Predicate, PredicateError, parse
 from runner.scenario.schema import Scenario
 from runner.scenario.schema_tune import DomainBase, Tune
 from runner.scenario.values import lookup_in
 from runner.tune.base import Point
-from runner.tune.domains import Domain, domain_of, value_key
 
 _COUNTED = 100_000
 """Points with conditions are counted one by one up to so many."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from runner.errors import ScenarioError
-from runner.scenario.diagnostics import diagnose
+from runner.errors import UsageError
 from runner.scenario.points import MAX_POINTS
 from runner.scenario.schema_tune import Strategy as Written
 from runner.tune.base import Strategy
@@ -18,7 +17,7 @@ def make_strategy(space: Space, goals: Goals, written: Written) -> Strategy:
     """The strategy of a study, before anything was told.
 
     Raises:
-        ScenarioError: a grid over more than 10 000 points, or over an interval.
+        UsageError: a grid of more than 10 000 points.
         RigError: the strategy needs a package that is not installed.
     """
     return Search(space, _picker(space, goals, written), start=written.start, seed=written.seed)
@@ -43,25 +42,9 @@ def _picker(space: Space, goals: Goals, written: Written) -> Picker:
 
 
 def _check_grid(space: Space) -> None:
-    node = space.loaded.node(("tune", "space"))
-    for dimension in space.dimensions:
-        if dimension.domain.count is None:
-            child = space.loaded.node(("tune", "space", dimension.address))
-            raise ScenarioError(
-                [
-                    diagnose(
-                        "E131",
-                        child.place,
-                        "a grid cannot have every number of an interval",
-                        address=f"tune.space.{dimension.address}",
-                        hint="add `step`, or choose another strategy",
-                    )
-                ]
-            )
+    """Loading has refused intervals; how many points conditions leave is only known here."""
     count = space.count()
     if count is None or count > MAX_POINTS:
-        message = f"expected at most {MAX_POINTS:,} points of a grid, got {f'{count:,}' if count else 'more'}"
-        problem = diagnose(
-            "E131", node.key or node.place, message, address="tune.space", hint="shorten a domain, or choose halton"
-        )
-        raise ScenarioError([problem])
+        got = "more" if count is None else f"{count:,}"
+        hint = "shorten a domain of tune.space, or choose halton or sobol"
+        raise UsageError(f"expected at most {MAX_POINTS:,} points of a grid, got {got}", hint=hint)
