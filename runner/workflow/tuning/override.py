@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.results.files import make_folder, write_atomic
+from runner.scenario.domains import value_key
 from runner.scenario.loaded import dump_yaml
-from runner.tune.domains import value_key
 
 if TYPE_CHECKING:
     from runner.scenario.loading import LoadedScenario

@@ -43,6 +43,8 @@ class Search:
     _since_anchor: int = 0
     _failures: int = 0
     """In a row."""
+    _resumed: bool = False
+    """Nothing was measured yet by this process, but by an earlier one."""
 
     def run(self, before: StudyLog | None) -> str:
         """Try points until something ends the search; says what.
@@ -115,13 +117,15 @@ class Search:
         self._observe(observation, case)
 
     def _anchor_is_due(self) -> bool:
-        return self._since_anchor >= self.plan.tune.anchor_every or self._failures >= SUSPICIOUS
+        """Every so many points, after many failures, and first of all when a study is resumed: nobody knows what
+        happened to the machine in between, and the answers of the file's own configuration have to be asked again."""
+        return self._resumed or self._since_anchor >= self.plan.tune.anchor_every or self._failures >= SUSPICIOUS
 
     def _anchor(self) -> None:
         """Measure the file's own point again; when it fails now, the machine is to blame and not the points."""
         planned = Planned(self.plan.current, self.anchors, anchor=True)
         trial = self.bench.measured(planned)
-        self.anchors, self._since_anchor, self._failures = self.anchors + 1, 0, 0
+        self.anchors, self._since_anchor, self._failures, self._resumed = self.anchors + 1, 0, 0, False
         if trial.state == "failed":
             raise ServiceError(
                 f"the file's own point was measured before, and fails now: {trial.failure}",

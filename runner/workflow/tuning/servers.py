@@ -11,6 +11,7 @@ from runner.workflow.groups import largest_batch
 from runner.workflow.measuring import prepared_for
 from runner.workflow.order import Planned, needs_fresh_server, needs_reload
 from runner.workflow.serving import Serving, served
+from runner.workflow.tuning.golden import CheckedServing, Golden
 
 if TYPE_CHECKING:
     from runner.setup.base import Prepared
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class HeldServer:
     """Starts servers on demand, one at a time; close it to stop the last one."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, golden: Golden) -> None:
+        self._session, self._golden = session, golden
         self._stack = ExitStack()
         self._serving: Serving | None = None
         self._before: Planned | None = None
@@ -80,7 +81,8 @@ class HeldServer:
         began = time.monotonic()
         try:
             prepared = self._prepared(planned)
-            self._serving = self._stack.enter_context(served(planned.case.scenario, prepared, self._session))
+            serving = self._stack.enter_context(served(planned.case.scenario, prepared, self._session))
+            self._serving = CheckedServing.of(serving, self._golden)
         except (ServiceError, SetupError) as error:
             self._broken[key] = error
             raise

@@ -17,6 +17,7 @@ from runner.workflow.tuning.budget import Budget
 from runner.workflow.tuning.concluding import conclude
 from runner.workflow.tuning.confirming import confirm
 from runner.workflow.tuning.contract import SilentStudy, StudyObserver, StudyOutcome
+from runner.workflow.tuning.golden import Golden
 from runner.workflow.tuning.plan import StudyPlan
 from runner.workflow.tuning.search import Search
 from runner.workflow.tuning.servers import HeldServer
@@ -54,7 +55,7 @@ def tune_scenario(
         with (
             reports_whatever_happens(directory, loaded.scenario),
             closing(session),
-            closing(HeldServer(session)) as held,
+            closing(HeldServer(session, Golden(plan.current.server_key))) as held,
         ):
             probe_s = plan.tune.screen.window if plan.tune.screen is not None else None
             bench = Bench(session, held, plan.goals, probe_s)
