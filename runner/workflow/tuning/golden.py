@@ -40,7 +40,8 @@ class Golden:
             return payloads
         key = _key(payloads.messages)
         if key not in self._answers and case.server_key == self.own:
-            self._answers[key] = tuple(service.replies(workload.model, each)[0] for each in payloads.messages)
+            replies = (service.replies(workload.model, m, timeout_s=workload.timeout) for m in payloads.messages)
+            self._answers[key] = tuple(each[0] for each in replies)
         if key not in self._answers:
             return payloads
         return replace(payloads, references=replace(payloads.references, answers=self._answers[key]))

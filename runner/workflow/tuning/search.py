@@ -162,6 +162,7 @@ class Search:
         """Tell a fresh strategy what an earlier process finished."""
         for each in before.observed:
             self._take(Observation(each.number, each.point, each.outcome, each.values, each.violations, each.reason))
+        self._resumed = bool(self.observations)
 
     def _longest_s(self, case: Case) -> float:
         """What a point may take at most: at its cap, with the slowest start so far where it needs a server."""

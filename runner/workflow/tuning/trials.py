@@ -62,7 +62,7 @@ class Bench:
             return measure_point(planned, self.held.serving(planned), self.session)
         except (SetupError, ServiceError, LoadError, UsageError) as error:
             # Another value of the same addresses may well come up: this is about the point.
-            trial = failed_trial(planned.case, error)
+            trial = failed_trial(planned.case, _in_one_line(error))
             return replace(trial, repeat=planned.repeat, block=planned.block, anchor=planned.anchor)
 
     def _probed(self, case: Case, window_s: float) -> Trial:
@@ -100,6 +100,15 @@ class Bench:
             return self.goals.observe(number, point, trial, "measured", failure_of(trial))
         except RunnerError as error:
             return Observation(number, point, "failed", reason=error.message)
+
+
+def _in_one_line(error: RunnerError) -> RunnerError:
+    """Setup lists its problems below each other; here the first line has to say enough."""
+    return (
+        SetupError("; ".join(line.strip() for line in error.message.splitlines()), hint=error.hint)
+        if isinstance(error, SetupError)
+        else error
+    )
 
 
 def failure_of(trial: Trial) -> str:
