@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.report.tabular import short_names
 from runner.units import rough_duration
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def show_preview(loaded: LoadedScenario) -> None:
 
 def preview_lines(preview: StudyPreview) -> Iterator[str]:
     """The study before it begins."""
-    tune = preview.tune
+    tune, names = preview.tune, short_names(list(preview.tune.space))
     size = "without end" if preview.size is None else f"{preview.size:,} points"
     yield f"target {preview.target or '-'} · strategy {tune.strategy.kind}, seed {tune.strategy.seed} · space {size}"
     for address, domain in tune.space.items():
@@ -36,7 +37,7 @@ def preview_lines(preview: StudyPreview) -> Iterator[str]:
     for text in tune.constraints:
         yield f"  constraint  {text}"
     for number, (point, problem) in enumerate(preview.first):
-        own = "the file itself" if number == 0 else " ".join(f"{address}={value}" for address, value in point.items())
+        own = "the file itself" if number == 0 else " ".join(f"{names[a]}={value}" for a, value in point.items())
         yield f"  point {number:<5} {own}{f'  infeasible: {problem}' if problem else ''}"
     yield f"search: {_search(preview)}; a point takes at most {rough_duration(preview.point_s)}"
     yield _confirmation(preview)

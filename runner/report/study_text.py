@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from runner.report.tabular import aligned, number_text
+from runner.report.tabular import aligned, number_text, short_names
 from runner.results.records import Estimate
 from runner.results.run import Run
 from runner.results.study import Study, StudyContender, StudyObjective, StudyTrial
@@ -16,7 +16,6 @@ MOST_SHOWN = 12
 """Points of a front that are shown; trials.csv has all."""
 MOST_REASONS = 5
 """Points without numbers that are shown with their reason."""
-MOST_NAME = 24
 
 
 def study_text(run: Run, study: Study) -> str:
@@ -54,7 +53,7 @@ def _front(study: Study) -> Iterator[str]:
     shown = list(study.front)[:MOST_SHOWN]
     file_point = [trial for trial in study.trials if trial.number == 0 and trial not in shown]
     varied = list(study.tune["space"])
-    names = _short_names(varied)
+    names = short_names(varied)
     header = ["point", *(names[each] for each in varied), *(each.name for each in study.objectives), "missed"]
     yield from aligned([header, *(_row(study, trial, varied) for trial in (*shown, *file_point))])
     more = len(study.front) - len(shown)
@@ -68,20 +67,6 @@ def _row(study: Study, trial: StudyTrial, varied: Sequence[str]) -> list[str]:
     values = [_measured(*pair) for pair in zip(study.objectives, trial.values, strict=False)]
     values += [ABSENT] * (len(study.objectives) - len(values))
     return [name, *points, *values, f"{len(trial.violations)}" if trial.violations else ABSENT]
-
-
-def _short_names(addresses: Sequence[str]) -> dict[str, str]:
-    """Address -> as many of its last words as tell it from the others."""
-    return {address: _short(address, addresses) for address in addresses}
-
-
-def _short(address: str, others: Sequence[str]) -> str:
-    words = address.split(".")
-    for count in range(1, len(words)):
-        name = ".".join(words[-count:])
-        if not name.replace(".", "").isdigit() and sum(other.endswith(f".{name}") for other in others) == 1:
-            return name if len(name) <= MOST_NAME else f"{words[-count]}…{words[-1]}"
-    return address
 
 
 def _measured(objective: StudyObjective, estimate: Estimate) -> str:
@@ -100,7 +85,7 @@ def _plain(value: Any) -> str:
 
 
 def _importance(study: Study) -> Iterator[str]:
-    names = _short_names(list(study.tune["space"]))
+    names = short_names(list(study.tune["space"]))
     for objective, found in study.importance.items():
         shares = ", ".join(f"{names[address]} {share:.0%}" for address, share in found.items())
         yield f"what moved {objective}: {shares}"

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+MOST_NAME = 28
+"""Letters of a column that is named by an address."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -66,3 +68,17 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def shortened(name: str, length: int) -> str:
     """A name that fits, with a mark where it was cut."""
     return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def short_names(addresses: Sequence[str]) -> dict[str, str]:
+    """Address -> as many of its last words as tell it from the others."""
+    return {address: _short(address, addresses) for address in addresses}
+
+
+def _short(address: str, others: Sequence[str]) -> str:
+    words = address.split(".")
+    for count in range(1, len(words)):
+        name = ".".join(words[-count:])
+        if not name.replace(".", "").isdigit() and sum(other.endswith(f".{name}") for other in others) == 1:
+            return name if len(name) <= MOST_NAME else f"{words[-count]}…{words[-1]}"
+    return address
