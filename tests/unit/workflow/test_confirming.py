@@ -6,14 +6,17 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from runner.report.study_text import study_text
+from runner.results.records import Trial
+from runner.results.run import Run
 from runner.scenario.loading import LoadedScenario, load_scenario
 from runner.workflow.tuning.override import changed_values, write_override
-from tests.unit.workflow.study_support import DELAY, FILE, Laboratory, Watcher, study_file
+from tests.unit.workflow.study_support import DELAY, Laboratory, Watcher, study_file
 
 Load = Callable[..., LoadedScenario]
 CONFIRMED = (f"{DELAY}=40", f"tune.space={{{DELAY}: [4, 30]}}")
@@ -54,9 +57,13 @@ def test_a_winner_is_named_from_fresh_measurements_and_written(load: Load, lab: 
     tuned = load_scenario(tmp_path / "fake.yaml", values=[Path(study.written)], env={}).scenario
     assert tuned.repository.models["identity"].args["delay_ms"] == 4
     assert "wins: better than the file's own values" in study_text(outcome.run, study)
+    document = json.loads((outcome.directory / "study.json").read_text())
+    assert document["search"]["outcomes"] == {"measured": 3}
+    assert [contender["number"] for contender in document["confirmation"]] == [0, study.winner]
+    assert (document["winner"], document["conclusion"]) == (study.winner, study.conclusion)
 
 
-def _confirmed(run):  # type: ignore[no-untyped-def]
+def _confirmed(run: Run) -> list[Trial]:
     trials = [trial for trials in run.repeats.values() for trial in trials if trial.case_id.startswith("confirm-")]
     return sorted(trials, key=lambda trial: trial.started_utc)
 
@@ -88,21 +95,11 @@ class StopsConfirming(Watcher):
         super().__init__()
         self._left = after
 
-    def on_case(self, case):  # type: ignore[no-untyped-def]
+    def on_case(self, case: Any) -> None:
         if case.id.startswith("confirm-"):
             if not self._left:
                 raise KeyboardInterrupt
             self._left -= 1
-
-
-def test_study_json_says_everything(load: Load, lab: Laboratory) -> None:
-    outcome = lab.study(load(*CONFIRMED, "tune.confirm={top: 2, repeats: 2}"))
-    document = json.loads((outcome.directory / "study.json").read_text())
-    assert document["search"]["outcomes"] == {"measured": 3}
-    assert [trial["number"] for trial in document["trials"]] == [0, 1, 2]
-    assert {len(contender["values"]) for contender in document["confirmation"]} == {1}
-    assert document["call"] == "undecided"
-    assert document["conclusion"] == outcome.study.conclusion
 
 
 # --- the override file ---------------------------------------------------------------------------------------------
@@ -122,9 +119,3 @@ def test_what_a_file_cannot_say_is_given_as_options(load: Load, tmp_path: Path) 
     assert options == (f"--set '{address}={{}}'",)
     assert yaml.safe_load(path.read_text()) == {"repository": {"models": {"identity": {"args": {"delay_ms": 7}}}}}
     assert f"--set '{address}={{}}'" in path.read_text().replace("\n# ", " ")
-
-
-def test_the_file_of_these_tests_loads(tmp_path: Path) -> None:
-    path = tmp_path / "x.yaml"
-    path.write_text(FILE)
-    assert load_scenario(path, env={}).scenario.tune is not None

@@ -14,6 +14,7 @@ from runner.errors import ServiceError, UsageError
 from runner.report import write_reports
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.scenario.loading import LoadedScenario
+from runner.workflow import RunOptions, run_scenario
 from runner.workflow.reporting import write_all_reports
 from runner.workflow.tuning import StudyOutcome, preview_study
 from runner.workflow.verifying import verify_run
@@ -224,6 +225,8 @@ def test_a_stopped_study_goes_on_with_the_same_points(load: Load, lab: Laborator
         lab.study(loaded, Watcher(stop_after=2))
     (directory,) = (tmp_path / "runs").iterdir()
     assert (directory / "study.json").exists(), "reports cover what is there"
+    with pytest.raises(UsageError, match="no run of fake"):
+        run_scenario(loaded, RunOptions(output_dir=tmp_path / "runs", home=tmp_path / "home", resume=True))
     second = Watcher()
     resumed = lab.study(loaded, second, resume=True)
     assert resumed.directory == directory
