@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runner.errors import ServiceError, UsageError
-from runner.results.run import PlannedCase
 from runner.results.study_events import Observed, Proposed, SearchEnded
 from runner.tune.base import Observation, Proposal
 from runner.workflow.order import Planned
@@ -105,16 +104,23 @@ class Search:
     def _try(self, proposal: Proposal, case: Case) -> None:
         if self._anchor_is_due():
             self._anchor()
-        self.bench.session.writer.add(searched_case(case))
-        loser = self.plan.loser(self.observations) if self.observations else None
-        observation = self.bench.tried(proposal, case, loser)
-        if not self.observations and observation.outcome != "measured":
+        # Measured once, however often the file says: repeats are for the confirmation.
+        self.bench.session.writer.add(replace(planned_case(case), repeats=1))
+        if self.observations:
+            observation = self.bench.tried(proposal, case, self.plan.loser(self.observations))
+        else:
+            observation = self._first(proposal, case)
+        self._observe(observation, case)
+
+    def _first(self, proposal: Proposal, case: Case) -> Observation:
+        observation = self.bench.first(proposal, case)
+        if observation.outcome != "measured":
             # Not observed: a resumed study tries it again.
             raise ServiceError(
                 f"the file's own point cannot be measured, so there is nothing to compare with: {observation.reason}",
                 hint="make `scenario run` of this file work first",
             )
-        self._observe(observation, case)
+        return observation
 
     def _anchor_is_due(self) -> bool:
         """Every so many points, after many failures, and first of all when a study is resumed: nobody knows what
@@ -171,10 +177,3 @@ class Search:
         if not self._anchor_is_due():
             return own_s
         return own_s + start_s + cap_s(self.plan.current.scenario.measure, None)
-
-
-def searched_case(case: Case) -> PlannedCase:
-    """What the journal keeps of a point of the search: it is measured once, however often the file says."""
-    from dataclasses import replace
-
-    return replace(planned_case(case), repeats=1)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from runner.workflow.session import Session
     from runner.workflow.tuning.servers import HeldServer
 
+FIRST_TRIES = 3
+DISTURBANCES = {"foreign_load"}
+"""Flags that are about the machine at that moment, not about the point."""
+
 Loser = Callable[["Reading"], "str | None"]
 """Says why a probe's reading makes the whole measurement a waste of time."""
 
@@ -37,6 +41,14 @@ class Bench:
     goals: Goals
     probe_s: float | None
     """Window of the probe; None: no probe."""
+
+    def first(self, proposal: Proposal, case: Case) -> Observation:
+        """What becomes of the point that everything is compared with: a disturbance alone is no reason to give up."""
+        for _ in range(FIRST_TRIES):
+            trial = self.measured(Planned(case))
+            if not is_disturbed(trial):
+                break
+        return self._observed(proposal, trial)
 
     def tried(self, proposal: Proposal, case: Case, loser: Loser | None) -> Observation:
         """What becomes of a point; `loser` judges its probe, without it there is none."""
@@ -88,27 +100,31 @@ class Bench:
             return None  # what spoils a few seconds may not spoil the whole measurement
         try:
             reason = loser(self.goals.read(probe))
-            return (
-                None if reason is None else self.goals.observe(proposal.number, proposal.point, probe, "pruned", reason)
-            )
         except RigError:
             return None  # a percentile that so few requests do not have is for the whole measurement to find
+        if reason is None:
+            return None
+        return self.goals.observe(proposal.number, proposal.point, probe, "pruned", reason)
 
     def _observed(self, proposal: Proposal, trial: Trial) -> Observation:
         number, point = proposal.number, proposal.point
         try:
             return self.goals.observe(number, point, trial, "measured", failure_of(trial))
-        except RunnerError as error:
-            return Observation(number, point, "failed", reason=error.message)
+        except RigError as error:
+            return Observation(number, point, "failed", reason=f"{error.message}; {error.hint}")
 
 
 def _in_one_line(error: RunnerError) -> RunnerError:
     """Setup lists its problems below each other; here the first line has to say enough."""
-    return (
-        SetupError("; ".join(line.strip() for line in error.message.splitlines()), hint=error.hint)
-        if isinstance(error, SetupError)
-        else error
-    )
+    if not isinstance(error, SetupError):
+        return error
+    return SetupError("; ".join(line.strip() for line in error.message.splitlines()), hint=error.hint)
+
+
+def is_disturbed(trial: Trial) -> bool:
+    """Whether nothing but others on the machine forbids using a measurement."""
+    forbidding = {flag.code for flag in trial.flags if flag.consequence == "invalidates"}
+    return trial.state == "invalid" and forbidding <= DISTURBANCES
 
 
 def failure_of(trial: Trial) -> str:

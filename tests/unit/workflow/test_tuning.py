@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from runner.errors import ServiceError, UsageError
 from runner.report import write_reports
+from runner.results.records import Flag, Trial
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.scenario.loading import LoadedScenario
-from runner.workflow import RunOptions, run_scenario
+from runner.workflow import RunOptions, measuring, run_scenario
 from runner.workflow.reporting import write_all_reports
-from runner.workflow.tuning import StudyOutcome, preview_study
+from runner.workflow.tuning import StudyOutcome, preview_study, trials
 from runner.workflow.verifying import verify_run
 from tests.unit.workflow.study_support import DELAY, MODE, Laboratory, Watcher, study_file
 
@@ -129,9 +131,9 @@ def test_a_clear_loser_ends_with_its_probe_and_keeps_its_numbers(load: Load, lab
     assert "better in every objective" in loser.reason
     assert loser.values[0].value < winner.values[0].value
     made = [event for event in journal(outcome) if event["kind"] == "trial"]
-    trials = {(trial["case_id"], trial["labels"].get("screening")) for trial in made}
-    assert (loser.case_id, "probe of 0.2 s") in trials
-    assert (winner.case_id, None) in trials, "a survivor is measured in full after its probe"
+    kept = {(trial["case_id"], trial["labels"].get("screening")) for trial in made}
+    assert (loser.case_id, "probe of 0.2 s") in kept
+    assert (winner.case_id, None) in kept, "a survivor is measured in full after its probe"
 
 
 # --- what points do wrong ------------------------------------------------------------------------------------------
@@ -174,6 +176,24 @@ def test_a_file_that_cannot_be_measured_stops_the_study_at_once(load: Load, lab:
     with pytest.raises(ServiceError, match="nothing to compare with"):
         lab.study(loaded)
     assert lab.runtime.modes == ["silent"]
+
+
+def test_a_disturbed_first_point_is_measured_again(
+    load: Load, lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other load on the machine says nothing about the file."""
+    made: list[Trial] = []
+
+    def disturbed(*arguments: Any) -> Trial:
+        trial = measuring.measure_point(*arguments)
+        made.append(trial)
+        flag = Flag("foreign_load", 0.5, 0.05, "invalidates", "Others used half of the machine.")
+        return replace(trial, state="invalid", flags=(flag,)) if len(made) == 1 else trial
+
+    monkeypatch.setattr(trials, "measure_point", disturbed)
+    outcome = lab.study(load("tune.budget.trials=1"))
+    assert len(made) == 2
+    assert [trial.outcome for trial in outcome.study.trials] == ["measured"]
 
 
 def test_many_failures_make_the_file_be_measured_again(load: Load, lab: Laboratory) -> None:
