@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from string import ascii_uppercase
 from typing import Any
 
 from runner.report.tabular import aligned, number_text, short_names
@@ -12,8 +13,12 @@ from runner.results.study import Study, StudyContender, StudyObjective, StudyTri
 from runner.units import rough_duration
 
 ABSENT = "-"
+WIDTH = 100
+"""Columns of a terminal."""
 MOST_SHOWN = 12
 """Points of a front that are shown; trials.csv has all."""
+LEAST_SHARE = 0.01
+"""Of an address's importance that is shown."""
 MOST_REASONS = 5
 """Points without numbers that are shown with their reason."""
 
@@ -52,13 +57,27 @@ def _front(study: Study) -> Iterator[str]:
     yield f"{'the front' if several else 'the best point'} of {goals}{where}, as the search measured it:"
     shown = list(study.front)[:MOST_SHOWN]
     file_point = [trial for trial in study.trials if trial.number == 0 and trial not in shown]
-    varied = list(study.tune["space"])
-    names = short_names(varied)
-    header = ["point", *(names[each] for each in varied), *(each.name for each in study.objectives), "missed"]
-    yield from aligned([header, *(_row(study, trial, varied) for trial in (*shown, *file_point))])
+    yield from _table(study, [*shown, *file_point])
     more = len(study.front) - len(shown)
     if more > 0:
         yield f"  and {more} more, see trials.csv"
+
+
+def _table(study: Study, trials: Sequence[StudyTrial]) -> Iterator[str]:
+    """Addresses as columns; where their names make it too wide they become letters, explained below."""
+    varied = list(study.tune["space"])
+    rows = [_row(study, trial, varied) for trial in trials]
+    names, legend = short_names(varied), list[str]()
+    lines = aligned([_header(study, [names[each] for each in varied]), *rows])
+    if max(map(len, lines)) > WIDTH and len(varied) <= len(ascii_uppercase):
+        letters = ascii_uppercase[: len(varied)]
+        lines = aligned([_header(study, letters), *rows])
+        legend = [f"  {letter} = {address}" for letter, address in zip(letters, varied, strict=True)]
+    yield from (*lines, *legend)
+
+
+def _header(study: Study, names: Sequence[str]) -> list[str]:
+    return ["point", *names, *(each.name for each in study.objectives), "missed"]
 
 
 def _row(study: Study, trial: StudyTrial, varied: Sequence[str]) -> list[str]:
@@ -87,8 +106,8 @@ def _plain(value: Any) -> str:
 def _importance(study: Study) -> Iterator[str]:
     names = short_names(list(study.tune["space"]))
     for objective, found in study.importance.items():
-        shares = ", ".join(f"{names[address]} {share:.0%}" for address, share in found.items())
-        yield f"what moved {objective}: {shares}"
+        shares = [f"{names[address]} {share:.0%}" for address, share in found.items() if share >= LEAST_SHARE]
+        yield f"what moved {objective}: {', '.join(shares) or 'nothing that stands out from the noise'}"
 
 
 def _left_out(study: Study) -> Iterator[str]:
