@@ -121,7 +121,7 @@ class LiveObserver:
 
     def on_run(self, directory: Path, points: int, done: int) -> None:
         self._eta = Eta(points, done)
-        self._run = self._bars.add_task("points", total=points, completed=done, detail="")
+        self._run = self._bars.add_task("points", total=points or None, completed=done, detail="")
         self._say(f"run directory {directory}")
 
     def on_setup(self, progress: Progress) -> None:
