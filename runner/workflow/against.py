@@ -21,7 +21,8 @@ from runner.workflow import verbs
 from runner.workflow.contract import Observer, Outcome, Rooms, RunOptions, Silent
 from runner.workflow.measuring import measure_server_run, sweep_leftovers
 from runner.workflow.order import Planned, left_over, plan_points, server_runs
-from runner.workflow.session import Session, begin, planned_case, reports_whatever_happens
+from runner.workflow.reporting import reports_whatever_happens
+from runner.workflow.session import Session, begin, planned_case
 
 if TYPE_CHECKING:
     from runner.results.directory import RunDirectory

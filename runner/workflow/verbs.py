@@ -16,7 +16,8 @@ from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions,
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.measuring import measure_all, sweep_shared_memory
 from runner.workflow.order import Planned, anchor_case, left_over, plan_points, server_groups, with_anchors
-from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
+from runner.workflow.reporting import reports_whatever_happens
+from runner.workflow.session import Session, begin, run_directory
 
 if TYPE_CHECKING:
     from runner.results.run import Run
