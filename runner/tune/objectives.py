@@ -11,6 +11,7 @@ from runner.errors import UsageError
 from runner.results.metric import Metric
 from runner.results.metric_names import metric_named
 from runner.results.records import Estimate, Trial
+from runner.scenario.predicate import PredicateError
 from runner.scenario.schema_tune import Tune, WeightedObjective
 from runner.tune.base import Observation, Outcome, Point
 from runner.tune.constraints import Check, Constraint, read, violations
@@ -43,13 +44,13 @@ class Goals:
 
     @classmethod
     def of(cls, tune: Tune) -> Goals:
-        """The objectives and constraints of a scenario that loading has checked.
+        """The objectives and constraints of a study.
 
         Raises:
-            UsageError: an objective that is no metric.
+            UsageError: an objective that is no metric, a constraint that is no predicate over metrics.
         """
         objectives = tuple(_objective(name, written) for name, written in tune.objectives.items())
-        return cls(objectives, tuple(Constraint.of(text) for text in tune.constraints))
+        return cls(objectives, tuple(_constraint(text) for text in tune.constraints))
 
     def read(self, trial: Trial) -> Reading:
         """What a measurement says.
@@ -92,6 +93,13 @@ def _objective(name: str, written: str | WeightedObjective) -> Objective:
     if isinstance(written, WeightedObjective):
         return Objective(name, metric, written.direction, written.weight)
     return Objective(name, metric, "max" if written == "max" else "min")
+
+
+def _constraint(text: str) -> Constraint:
+    try:
+        return Constraint.of(text)
+    except PredicateError as error:
+        raise UsageError(f"the constraint `{text}`: {error.message}", hint=error.hint) from None
 
 
 def _why(trial: Trial) -> str:

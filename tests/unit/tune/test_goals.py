@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.errors import RigError
+from runner.errors import RigError, UsageError
 from runner.results.metric_names import metric_named, metric_names
 from runner.results.records import Estimate, SeriesSummary
 from runner.scenario.schema_tune import Tune
@@ -120,6 +120,13 @@ def test_a_trial_that_may_not_be_used_has_no_values() -> None:
     assert (failed.outcome, failed.reason) == ("failed", "no server")
     probe = goals.observe(0, {}, measured(100.0, state="invalid"), "pruned", "a clear loser")
     assert (probe.outcome, probe.values, probe.reason) == ("pruned", (100.0,), "a clear loser")
+
+
+def test_a_study_that_nobody_checked_says_what_is_wrong() -> None:
+    with pytest.raises(UsageError, match="the objective `speed` is no metric"):
+        Goals.of(Tune(space=SPACE, objectives={"speed": "max"}))
+    with pytest.raises(UsageError, match="the constraint `latenci < 5ms`: unknown address `latenci`"):
+        Goals.of(Tune(space=SPACE, constraints=("latenci < 5ms",)))
 
 
 def test_gains_are_larger_for_the_better() -> None:
