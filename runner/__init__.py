@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runner.scenario.loading import load_scenario
     from runner.workflow import run_scenario
+    from runner.workflow.tuning import tune_scenario
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_scenario", "run_scenario"]
+__all__ = ["__version__", "load_scenario", "run_scenario", "tune_scenario"]
 
-_LAZY = {"load_scenario": "runner.scenario.loading", "run_scenario": "runner.workflow"}
+_LAZY = {
+    "load_scenario": "runner.scenario.loading",
+    "run_scenario": "runner.workflow",
+    "tune_scenario": "runner.workflow.tuning",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,8 @@ def asset_root(kind: AssetKind) -> Path:
 
 def builtin_scenarios() -> dict[str, Path]:
     """Name -> file of every built-in scenario, by name."""
-    return {path.stem: path for path in sorted(asset_root("scenarios").glob("*.yaml"))}
+    files = sorted(asset_root("scenarios").glob("*.yaml"), key=lambda path: path.stem)
+    return {path.stem: path for path in files}
 
 
 def find_builtin(name: str) -> Path | None:

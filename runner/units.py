@@ -171,6 +171,11 @@ def format_seconds(value: float) -> str:
     return f"{_plain(number)}s"
 
 
+def rough_duration(seconds: float) -> str:
+    """A duration as people say it: `40 s`, `2.5 min`."""
+    return f"{seconds / 60:.3g} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
 def format_bytes(value: int) -> str:
     """Write a size in the largest unit that divides it: 1024 -> `1KiB`."""
     for unit, scale in BYTES.items():

@@ -41,8 +41,8 @@ class Against:
 
     def check(self) -> None:
         """Refuse what could not be judged in the end, before hours of measuring."""
-        from runner.measure.compared_metrics import find_metric
         from runner.measure.gate import Gate
+        from runner.results.metric_names import find_metric
 
         parsed_margin(self.margin)
         for name in self.metrics:

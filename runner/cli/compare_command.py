@@ -82,8 +82,9 @@ def find_run(name: str, base: Path) -> Path:
 
 def show_comparison(a: Path, b: Path, margin: str, metrics: tuple[str, ...], fail_if: str | None, form: str) -> int:
     """Print the comparison; the exit code is that of its gate."""
-    from runner.measure.compared_metrics import DEFAULT_METRICS, find_metric
+    from runner.measure.compared_metrics import DEFAULT_METRICS
     from runner.measure.gate import Gate
+    from runner.results.metric_names import find_metric
     from runner.workflow.comparing import compare_runs
 
     gate = Gate.of(fail_if) if fail_if is not None else None

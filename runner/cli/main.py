@@ -18,6 +18,7 @@ from runner.errors import EXIT_OK, EXIT_SIGINT, EXIT_SIGTERM, RunnerError, Termi
 # Verb -> (module, one line). The lines stand here so that `--help` imports none of the modules.
 VERBS = {
     "run": "Set up if stale, serve, measure the matrix, write a run directory.",
+    "tune": "Search for better values, confirm the best head to head, write an override file.",
     "setup": "Make the artifacts and the model repository; reuse what is current.",
     "reset": "Undo exactly what setup made, as its ledger says.",
     "plan": "Show the points, what setup would do, and a time estimate; change nothing.",
@@ -78,8 +79,8 @@ def invoke(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort) as error:
         # click turns every KeyboardInterrupt, our Terminated included, into its own Abort.
         if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
-            return _interrupted("terminated", EXIT_SIGTERM)
-        return _interrupted("interrupted", EXIT_SIGINT)
+            return _interrupted("terminated", EXIT_SIGTERM, argv)
+        return _interrupted("interrupted", EXIT_SIGINT, argv)
     except BrokenPipeError:
         # The reader of our stdout left; there is nobody to tell, and Python must not try again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,6 +94,8 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _interrupted(word: str, code: int) -> int:
-    click.echo(f"{word}: finished points are kept; `scenario run --resume` goes on with the next one", err=True)
+def _interrupted(word: str, code: int, argv: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    verb = "tune" if "tune" in words[:1] else "run"
+    click.echo(f"{word}: finished points are kept; `scenario {verb} --resume` goes on with the next one", err=True)
     return code

@@ -13,7 +13,9 @@ import click
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
+    from runner.scenario.diagnostics import Diagnostic
     from runner.scenario.loading import LoadedScenario, Satisfied
+    from runner.scenario.resolving import Resolution
     from runner.scenario.schema import Var
 
 
@@ -41,8 +43,23 @@ class ScenarioOptions:
         from runner.scenario.loading import load_scenario
 
         return load_scenario(
-            self.ref, target=target, set_=self.set_, values=self.values, flags=self.flags, satisfied=satisfied
+            self.ref,
+            target=target,
+            set_=self.set_,
+            values=self.values,
+            flags=self.flags,
+            satisfied=satisfied,
+            further=(_goal_problems,),
         )
+
+
+def _goal_problems(resolution: Resolution) -> Sequence[Diagnostic]:
+    """Mistakes in what a study is after; only a file with a study pays for the metrics."""
+    if resolution.root.child("tune") is None:
+        return ()
+    from runner.tune.checks import check_goals
+
+    return check_goals(resolution)
 
 
 class ScenarioCommand(click.Command):

@@ -33,11 +33,16 @@ def observer_for(mode: str) -> Iterator[Observer]:
     """The observer for `auto`, `live`, `plain` or `none`; a live display is closed on leaving."""
     if mode == "none":
         yield Silent()
-    elif mode == "live" or (mode == "auto" and sys.stderr.isatty()):
+    elif wants_live(mode):
         with LiveObserver() as live:
             yield live
     else:
         yield PlainObserver()
+
+
+def wants_live(mode: str) -> bool:
+    """Whether a display is redrawn: where it is asked for, else on a terminal."""
+    return mode == "live" or (mode == "auto" and sys.stderr.isatty())
 
 
 class PlainObserver:
@@ -65,8 +70,7 @@ class PlainObserver:
         note(f"server {message}")
 
     def on_case(self, case: Case) -> None:
-        self._case = case.id
-        self._last_line = time.monotonic()
+        self._begin(case)
         note(f"point {self._eta.position()} {case.id}")
 
     def on_progress(self, progress: TrialProgress) -> None:
@@ -79,6 +83,10 @@ class PlainObserver:
     def on_trial(self, trial: Trial) -> None:
         self._eta.finish(trial.elapsed_s)
         note(f"point {named(trial)}: {outcome(trial)}{self._eta.remaining()}")
+
+    def _begin(self, case: Case) -> None:
+        self._case = case.id
+        self._last_line = time.monotonic()
 
     def _due(self) -> bool:
         now = time.monotonic()
@@ -118,7 +126,7 @@ class LiveObserver:
 
     def on_run(self, directory: Path, points: int, done: int) -> None:
         self._eta = Eta(points, done)
-        self._run = self._bars.add_task("points", total=points, completed=done, detail="")
+        self._run = self._bars.add_task("points", total=points or None, completed=done, detail="")
         self._say(f"run directory {directory}")
 
     def on_setup(self, progress: Progress) -> None:
@@ -148,8 +156,11 @@ class LiveObserver:
     def on_trial(self, trial: Trial) -> None:
         self._eta.finish(trial.elapsed_s)
         self._say(f"{named(trial)}: {outcome(trial)}")
+        self._advance(self._eta.remaining().strip(" ·"))
+
+    def _advance(self, detail: str = "") -> None:
         if self._run is not None:
-            self._bars.update(self._run, advance=1, detail=self._eta.remaining().strip(" ·"))
+            self._bars.update(self._run, advance=1, detail=detail)
 
     def _say(self, line: str) -> None:
         self._bars.console.print(line, markup=False, highlight=False)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from runner.errors import UsageError
-from runner.measure.contrasts import (
+from runner.results.comparison import MIN_PAIRS, Adjustment, ComparedPoint, Contrast, Design
+from runner.results.contrasts import (
     Effect,
     benjamini_hochberg,
     from_errors,
@@ -19,9 +18,8 @@ from runner.measure.contrasts import (
     paired,
     unpaired,
 )
-from runner.results.comparison import MIN_PAIRS, Adjustment, ComparedPoint, Contrast, Design
 from runner.results.metric import Metric
-from runner.results.metrics import METRICS, percentile
+from runner.results.metric_names import find_metric
 from runner.results.records import Estimate, Trial
 
 MARGIN = 0.02
@@ -34,29 +32,9 @@ DEFAULT_METRICS = (
     "latency_p99_ms",
     "error_rate",
 )
-SHORT_NAMES = {"throughput": "inferences_per_s", "mean": "latency_mean_ms", "errors": "error_rate"}
 ERRORS = "error_rate"
 ERROR_MARGIN = 0.001
 """Shares of failed requests that differ by less are the same; a valid point has no more than that."""
-
-_PERCENTILE = re.compile(r"(?:latency[._])?p([0-9]+(?:\.[0-9]+)?)(?:_ms)?")
-
-
-def find_metric(name: str) -> Metric:
-    """The metric that a user means: its key, or `throughput`, `mean`, `errors`, `p99`.
-
-    Raises:
-        UsageError: no such metric, or one that is neither better nor worse.
-    """
-    quantile = _PERCENTILE.fullmatch(name)
-    if quantile and 0 < float(quantile[1]) < 100:
-        return percentile(float(quantile[1]))[0]
-    key = SHORT_NAMES.get(name, SHORT_NAMES.get(name.removeprefix("latency."), name))
-    directed = {metric.key: metric for metric in METRICS if metric.direction is not None}
-    if key not in directed:
-        known = ", ".join([*SHORT_NAMES, "p50, p95, p99", *directed])
-        raise UsageError(f"no metric {name!r} that could be better or worse", hint=f"metrics: {known}")
-    return directed[key]
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,10 @@ def validate_of(
         each: Iterable[tuple[bytes, ...]] = ((answer,) for answer in answers)
     else:
         requests = payloads if references.requests is None else references.requests()
-        each = (service.replies(workload.model, request, stream=workload.streaming) for request in requests)
+        each = (
+            service.replies(workload.model, request, stream=workload.streaming, timeout_s=workload.timeout)
+            for request in requests
+        )
     keep = digested if asked.mode == "digest" else bytes
     # One after the other: of digests no more than one answer is ever held.
     expected = tuple(framed(map(keep, replies)) for replies in each)

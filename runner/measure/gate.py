@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.errors import UsageError
-from runner.measure.compared_metrics import find_metric
 from runner.results.comparison import ComparedPoint, Comparison, Contrast
+from runner.results.metric_names import find_metric
 from runner.scenario.predicate import Predicate, PredicateError, Quantity, parse
 from runner.units import SHARE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from runner.report.tabular import json_bytes, number_text
+from runner.report.tabular import aligned, json_bytes, number_text
 from runner.results.codec import encode
 from runner.results.comparison import DESIGN_WORDS, ComparedPoint, Comparison, Contrast
 from runner.results.journal import SCHEMA
@@ -52,7 +52,7 @@ def comparison_text(comparison: Comparison) -> str:
     for number, (title, found) in enumerate(_differences(comparison)):
         lines += [*([""] if not number else []), title, *(f"  {line}" for line in found)]
     for point in comparison.points:
-        lines += ["", _point_title(point), *_aligned([HEADER, *map(_row, point.contrasts)])]
+        lines += ["", _point_title(point), *aligned([HEADER, *map(_row, point.contrasts)])]
         lines += [f"  ! {note}" for note in point.notes]
     lines += [""] if comparison.left_out else []
     lines += [f"not compared ({left.side}): {left.case_id}: {left.reason}" for left in comparison.left_out]
@@ -149,20 +149,6 @@ def _interval(contrast: Contrast) -> str:
 
 def _signed(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width: names to the left, numbers to the right."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    left = {0, len(widths) - 1}
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if index in left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -134,13 +134,13 @@ def points_json(run: Run) -> bytes:
     return json_bytes(
         {
             "schema": SCHEMA,
-            "run": _run_facts(run),
+            "run": run_facts(run),
             "columns": {
                 metric.key: {"unit": metric.unit, "formula": metric.formula, "direction": metric.direction}
                 for metric in metrics
             },
             "points": [_json_point(point, metrics) for point in run.points()],
-            **_json_anchors(run, metrics),
+            **json_anchors(run, metrics),
             **_json_gaps(run),
         }
     )
@@ -259,7 +259,7 @@ def _json_diagnosis(trial: Trial) -> dict[str, Any] | None:
     return None if found is None else {**asdict(found), "knobs": list(found.knobs)}
 
 
-def _json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
+def json_anchors(run: Run, metrics: Iterable[Metric]) -> dict[str, Any]:
     """The anchor's measurements and how the rig changed between them, where there is an anchor."""
     if not run.anchors:
         return {}
@@ -309,7 +309,8 @@ def json_trial(trial: Trial, metrics: Iterable[Metric]) -> dict[str, Any]:
     }
 
 
-def _run_facts(run: Run) -> dict[str, Any]:
+def run_facts(run: Run) -> dict[str, Any]:
+    """Which run the document is of."""
     manifest = run.manifest
     return {
         "id": manifest.run_id,

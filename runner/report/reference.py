@@ -16,6 +16,7 @@ from runner.report.points import EXPLANATION, IDENTITY, REPEATS
 from runner.report.repeats import POSITION
 from runner.report.slo import SLO
 from runner.report.stages import STAGE_COLUMNS
+from runner.report.study import TRIAL_COLUMNS
 from runner.results.metric import Metric
 from runner.results.metrics import (
     BREAKDOWN,
@@ -41,6 +42,7 @@ def reference() -> dict[str, str]:
         "points": _table(("column", "unit", "meaning or formula"), _points_rows()),
         "repeats": _table(("column", "unit", "meaning"), ((f"`{c.key}`", c.unit, c.meaning) for c in POSITION)),
         "stages": _table(("column", "unit", "meaning or formula"), _stages_rows()),
+        "trials": _table(("column", "meaning"), _trials_rows()),
         "combined": _table(("column", "from"), ((f"`{name or '(none)'}`", text) for name, text in COLUMNS.items())),
     }
 
@@ -87,6 +89,12 @@ def _interval(metric: Metric) -> str:
         if metric.interval
         else ""
     )
+
+
+def _trials_rows() -> Iterable[tuple[str, str]]:
+    yield from ((f"`{name}`", meaning) for name, meaning in TRIAL_COLUMNS.items())
+    yield "*address*", "one column per address of `tune.space` with its value; empty where its `when` does not hold"
+    yield "*objective*", "the metric under its own key, with `_low` and `_high`: the bounds inside the measurement"
 
 
 def _stages_rows() -> Iterable[Row]:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+MOST_NAME = 28
+"""Letters of a column that is named by an address."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -49,6 +51,34 @@ def number_text(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width: the first and the last to the left, numbers between them to the right."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    left = {0, len(widths) - 1}
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if index in left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def shortened(name: str, length: int) -> str:
     """A name that fits, with a mark where it was cut."""
     return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def short_names(addresses: Sequence[str]) -> dict[str, str]:
+    """Address -> as many of its last words as tell it from the others."""
+    return {address: _short(address, addresses) for address in addresses}
+
+
+def _short(address: str, others: Sequence[str]) -> str:
+    words = address.split(".")
+    for count in range(1, len(words)):
+        name = ".".join(words[-count:])
+        if not name.replace(".", "").isdigit() and sum(other.endswith(f".{name}") for other in others) == 1:
+            return name if len(name) <= MOST_NAME else f"{words[-count]}…{words[-1]}"
+    return address

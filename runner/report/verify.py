@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ from runner.results.verification import Discrepancy
 FORMATS = ("csv", "json")
 
 
-def reports_of(run: Run) -> list[tuple[str, bytes]]:
-    """Every report that the run has, as it should be; those of formats that were not asked for are not missed."""
+def reports_of(run: Run, more: Iterable[tuple[str, bytes]] = ()) -> list[tuple[str, bytes]]:
+    """Every report that the run has, as it should be; those of formats that were not asked for are not missed.
+
+    `more` are those that the caller makes itself.
+    """
     known = {artefact.path for artefact in run.manifest.artefacts}
-    return [(name, data) for name, data in report_files(run, FORMATS) if name in known or (run.path / name).is_file()]
+    every = (*report_files(run, FORMATS), *more)
+    return [(name, data) for name, data in every if name in known or (run.path / name).is_file()]
 
 
 def verify_report(run: Run, name: str, expected: bytes) -> Iterator[Discrepancy]:

@@ -16,12 +16,17 @@ from runner.results.files import make_folder, write_atomic
 from runner.results.run import Run, load_run
 
 
-def write_reports(path: Path, formats: Sequence[str] = ("csv", "json")) -> list[Path]:
-    """Write the reports of the run in `path`, each file replaced at once; returns them without the histograms."""
+def write_reports(
+    path: Path, formats: Sequence[str] = ("csv", "json"), more: Sequence[tuple[str, bytes]] = ()
+) -> list[Path]:
+    """Write the reports of the run in `path`, each file replaced at once; returns them without the histograms.
+
+    `more` are files that the caller has made already, with their paths in the run directory.
+    """
     run = load_run(path)
     directory = RunDirectory(path)
     make_folder(directory.histograms)
-    written = [write_atomic(path / name, data) for name, data in report_files(run, formats)]
+    written = [write_atomic(path / name, data) for name, data in (*report_files(run, formats), *more)]
     if run.manifest.artefacts:
         refresh_artefacts(directory)
     return [file for file in written if file.parent == path]

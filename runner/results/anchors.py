@@ -40,9 +40,13 @@ class AnchorStep:
         return abs(self.change) + self.uncertainty <= LIMIT
 
 
-def anchor_steps(trials: Sequence[Trial]) -> tuple[AnchorStep, ...]:
-    """Every pair of neighbouring anchors with a usable number; `trials` in order of time, anchors among them."""
-    places = [place for place, trial in enumerate(trials) if trial.anchor and trial.state == "ok" and trial.summary]
+def anchor_steps(trials: Sequence[Trial], reference: str | None = None) -> tuple[AnchorStep, ...]:
+    """Every pair of neighbouring anchors with a usable number; `trials` in order of time, anchors among them.
+
+    Measurements of the case `reference` are as good as anchors.
+    """
+    usable = ((place, trial) for place, trial in enumerate(trials) if trial.state == "ok" and trial.summary)
+    places = [place for place, trial in usable if trial.anchor or trial.case_id == reference]
     return tuple(_step(trials, first, last) for first, last in pairwise(places))
 
 
@@ -57,10 +61,10 @@ def _throughput(trial: Trial) -> Estimate:
     return trial.summary.inferences_per_s
 
 
-def flag_drift(trials: Sequence[Trial]) -> list[Trial]:
-    """The same trials, those between two anchors that differ flagged."""
+def flag_drift(trials: Sequence[Trial], reference: str | None = None) -> list[Trial]:
+    """The same trials, those between two anchors that differ flagged; `reference` as in `anchor_steps`."""
     flagged = list(trials)
-    for step in anchor_steps(trials):
+    for step in anchor_steps(trials, reference):
         if step.drifted:
             for place in range(step.first + 1, step.last):
                 if not flagged[place].anchor and flagged[place].summary is not None:

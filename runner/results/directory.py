@@ -24,13 +24,26 @@ from runner.results.files import disk, make_folder, sha256_of, sweep_temporaries
 from runner.results.journal import SCHEMA, JournalWriter, read_journal
 from runner.results.manifest import Manifest, ScenarioRecord, artefacts_in, changed, read_manifest
 from runner.results.records import Trial
-from runner.results.run import MEASURED, PlannedCase, Resumed, Run, RunFinished, RunStarted, Skipped, load_run
+from runner.results.run import (
+    MEASURED,
+    CaseAdded,
+    PlannedCase,
+    Resumed,
+    Run,
+    RunFinished,
+    RunStarted,
+    Skipped,
+    load_run,
+)
+from runner.results.study_events import STUDY_EVENTS, StudyEvent
 
 if TYPE_CHECKING:
     from runner.scenario.case import Case
 
 LOCK = ".owner"
 _SHOWN_CHANGES = 5
+
+Kind = Literal["run", "study"]
 
 
 def digest_of(resolved: str) -> str:
@@ -51,20 +64,28 @@ class RunDirectory:
 
     @classmethod
     def create(
-        cls, base: Path, scenario_name: str, digest: str, started: datetime, source: Path | None = None
+        cls,
+        base: Path,
+        scenario_name: str,
+        digest: str,
+        started: datetime,
+        source: Path | None = None,
+        kind: Kind = "run",
     ) -> RunDirectory:
         """Make `base/<utc>-<name>-<hash8>/` with a first manifest; a second one in the same second gets a number.
 
-        `source` is the scenario file as the user wrote it; its digest is recorded.
+        `source` is the scenario file as the user wrote it; its digest is recorded. The folder of a study has `tune`
+        behind the name.
         """
         make_folder(base)
-        stem = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{scenario_name}-{digest[:8]}"
+        name = scenario_name if kind == "run" else f"{scenario_name}-tune"
+        stem = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{name}-{digest[:8]}"
         directory = cls(_claim(base, stem))
         for folder in (directory.logs, directory.histograms):
             make_folder(folder)
         file_sha256 = sha256_of(source) if source is not None else None
         scenario = ScenarioRecord(scenario_name, digest, str(source) if source else None, file_sha256)
-        Manifest(SCHEMA, directory.name, __version__, utc(started), scenario).write(directory.manifest_path)
+        Manifest(SCHEMA, directory.name, __version__, utc(started), scenario, kind=kind).write(directory.manifest_path)
         return directory
 
     @classmethod
@@ -146,7 +167,7 @@ def _owned(path: Path) -> Iterator[None]:
         except LockedError as error:
             raise RigError(
                 f"{path} belongs to {describe(error.holder)}, which is still running",
-                hint="wait for it or stop it; `scenario run` without --resume starts a run of its own beside it",
+                hint="wait for it or stop it; without --resume a run of its own is started beside it",
             ) from error
         yield
 
@@ -223,6 +244,14 @@ class RunWriter:
         """Keep one trial."""
         self._append("trial", trial)
 
+    def add(self, case: PlannedCase) -> None:
+        """Record a case that was not known when the run began."""
+        self._append("case", CaseAdded(case))
+
+    def note(self, event: StudyEvent) -> None:
+        """Keep one event of a study."""
+        self._append(next(kind for kind, cls in STUDY_EVENTS.items() if isinstance(event, cls)), event)
+
     def skip(self, case_id: str, reason: str) -> None:
         """Record that a case is left out."""
         self._append("skipped", Skipped(case_id, reason))
@@ -265,16 +294,23 @@ def runs_in(base: Path) -> list[RunDirectory]:
     return [run for run in found if run.journal_path.is_file() and run.manifest_path.is_file()]
 
 
-def latest_resumable(base: Path, digest: str) -> RunDirectory | None:
-    """The newest run of this very scenario that still has points to measure and no live owner."""
+def latest_resumable(base: Path, digest: str, kind: Kind = "run") -> RunDirectory | None:
+    """The newest run or study of this very scenario that is not done and has no live owner."""
     for directory in runs_in(base):
         with contextlib.suppress(RigError):  # a damaged run is not a candidate; naming it with --resume RUN shows why
             manifest = read_manifest(directory.manifest_path)
-            if manifest.scenario.digest != digest or manifest.compare_group is not None:
+            if manifest.scenario.digest != digest or manifest.kind != kind or manifest.compare_group is not None:
                 continue  # one side of a comparison goes on with the other one only
-            if directory.load().remaining() and not is_locked(directory.path / LOCK):
+            if not is_locked(directory.path / LOCK) and _is_unfinished(directory.load()):
                 return directory
     return None
+
+
+def _is_unfinished(run: Run) -> bool:
+    """A run has points left; a study, which finds its points as it goes, has not come to its end."""
+    if run.manifest.kind == "study":
+        return run.study is None or run.study.concluded is None
+    return bool(run.remaining())
 
 
 def resumable_pair(base: Path, digest_a: str, digest_b: str) -> tuple[RunDirectory, RunDirectory] | None:
@@ -299,11 +335,13 @@ def _in_group(run: RunDirectory, group: str) -> bool:
     return read_manifest(run.manifest_path).compare_group == group
 
 
-def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved: str) -> UsageError:
+def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved: str, kind: Kind = "run") -> UsageError:
     """The error for a resume that `latest_resumable` found nothing for; says how near the nearest run is."""
-    hint = "run without --resume to start a new run"
+    hint = f"run without --resume to start a new {kind}"
     for directory in runs_in(base):
         manifest = read_manifest(directory.manifest_path)
+        if manifest.kind != kind:
+            continue
         scenario = manifest.scenario
         if scenario.digest == digest and manifest.compare_group is not None:
             message = f"nothing to resume: {directory.path} is one side of a comparison"
@@ -313,14 +351,18 @@ def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved:
         if scenario.digest == digest:
             lock = directory.path / LOCK
             state = (
-                f"is still being written by {describe(holder(lock))}" if is_locked(lock) else "has every point already"
+                f"is still being written by {describe(holder(lock))}"
+                if is_locked(lock)
+                else "has every point already"
+                if kind == "run"
+                else "is concluded"
             )
             return UsageError(f"nothing to resume: {directory.path} {state}", hint=hint)
         if scenario.name == scenario_name and manifest.compare_group is None:
             differs = _differences(directory.resolved_path, resolved)
             message = f"nothing to resume: {directory.path} was started with another scenario: {differs}"
             return UsageError(message, hint=hint)
-    return UsageError(f"nothing to resume: no run of {scenario_name} in {base}", hint=hint)
+    return UsageError(f"nothing to resume: no {kind} of {scenario_name} in {base}", hint=hint)
 
 
 def _differences(recorded: Path, resolved: str) -> str:

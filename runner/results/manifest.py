@@ -71,6 +71,8 @@ class Manifest:
     setup: tuple[SetupRecord, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     """Facts that belong to every number, for example {"weights": "random"}."""
+    kind: Literal["run", "study"] = "run"
+    """study: made by `scenario tune`, which alone can go on with it."""
     compare_group: str | None = None
     """Shared by the two runs of a comparison, which were measured in the same blocks."""
     server: dict[str, str] = field(default_factory=dict)

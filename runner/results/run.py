@@ -14,6 +14,7 @@ from runner.results.journal import SCHEMA, Entry, read_journal
 from runner.results.manifest import Manifest, check_schema, read_manifest
 from runner.results.records import Trial
 from runner.results.repeats import Spread, pooled
+from runner.results.study_events import STUDY_EVENTS, StudyEvent, StudyLog
 
 if TYPE_CHECKING:
     from runner.scenario.case import Case
@@ -73,6 +74,13 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class CaseAdded:
+    """A case that nobody knew when the run began: a study finds its points one by one."""
+
+    case: PlannedCase
+
+
+@dataclass(frozen=True)
 class Resumed:
     """A later process took the run up again."""
 
@@ -93,13 +101,15 @@ class RunFinished:
     outcome: Literal["complete", "partial", "aborted"]
 
 
-Event = RunStarted | Skipped | Resumed | RunFinished | Trial
+Event = RunStarted | CaseAdded | Skipped | Resumed | RunFinished | Trial | StudyEvent
 EVENTS: dict[str, type[Event]] = {
     "run_started": RunStarted,
+    "case": CaseAdded,
     "skipped": Skipped,
     "resumed": Resumed,
     "run_finished": RunFinished,
     "trial": Trial,
+    **STUDY_EVENTS,
 }
 
 
@@ -142,6 +152,8 @@ class Run:
     resumed: tuple[Resumed, ...] = ()
     torn: str | None = None
     """What a killed writer left behind the last whole line, in words."""
+    study: StudyLog | None = None
+    """Of a study: what was tried and why."""
 
     def points(self) -> tuple[Point, ...]:
         """Every case of the matrix in its order, measured or not."""
@@ -170,7 +182,8 @@ class Run:
             return Point(case, trial.state, trial, _reason(trial), repeats, self.spreads.get(case.case_id))
         if case.case_id in self.skipped:
             return Point(case, "skipped", reason=self.skipped[case.case_id])
-        return Point(case, "missing", reason="the run ended before this point; `scenario run --resume` measures it")
+        verb = "run" if self.study is None else "tune"
+        return Point(case, "missing", reason=f"the run ended before this point; `scenario {verb} --resume` measures it")
 
 
 def _reason(trial: Trial) -> str | None:
@@ -187,8 +200,9 @@ def load_run(path: Path) -> Run:
     content = read_journal(journal)
     events = [_event(journal, entry) for entry in content.entries]
     started = _started(journal, events)
-    cases, trials = started.cases if started else (), _only(Trial, events)
-    repeats = _by_repeat(trial for trial in flag_drift(trials) if not trial.anchor and trial.probe is None)
+    cases, trials, study = _cases(started, events), _only(Trial, events), StudyLog.of(events)
+    reference = study.started.current_case if study is not None else None
+    repeats = _by_repeat(trial for trial in flag_drift(trials, reference) if not trial.anchor and trial.probe is None)
     together = {case.case_id: pooled(case, repeats[case.case_id]) for case in cases if case.case_id in repeats}
     return Run(
         path=path,
@@ -200,10 +214,17 @@ def load_run(path: Path) -> Run:
         repeats=repeats,
         probes=_by_case(trials),
         anchors=tuple(trial for trial in trials if trial.anchor),
-        anchor_steps=anchor_steps(trials),
+        anchor_steps=anchor_steps(trials, reference),
         resumed=tuple(_only(Resumed, events)),
         torn=content.torn,
+        study=study,
     )
+
+
+def _cases(started: RunStarted | None, events: list[Event]) -> tuple[PlannedCase, ...]:
+    """Those of the matrix, then those that were added, each once."""
+    found = (*(started.cases if started else ()), *(event.case for event in _only(CaseAdded, events)))
+    return tuple({case.case_id: case for case in found}.values())
 
 
 def recorded_trials(path: Path) -> tuple[Trial, ...]:

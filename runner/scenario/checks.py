@@ -58,7 +58,7 @@ def _send_time_problems(resolution: Resolution) -> Iterator[Diagnostic]:
 def _duplicate_flags(root: Node) -> Iterator[Diagnostic]:
     for word in ("flag", "env"):
         seen: dict[Any, str] = {}
-        for name, variable in _entries(root, "vars"):
+        for name, variable in entries(root, "vars"):
             node = variable.child(word)
             if node is None or not isinstance(node.value, str):
                 continue
@@ -68,14 +68,15 @@ def _duplicate_flags(root: Node) -> Iterator[Diagnostic]:
             seen.setdefault(node.value, str(name))
 
 
-def _entries(root: Node, *path: str) -> list[tuple[str, Node]]:
+def entries(root: Node, *path: str) -> list[tuple[str, Node]]:
+    """The children of the node at a path; none where there is none."""
     node = root.find(path)
     return [(str(key), child) for key, child in node.children()] if node is not None else []
 
 
 def _setup_cycles(root: Node) -> Iterator[Diagnostic]:
     """Steps run in the order of their references, so these must not go round."""
-    steps = _entries(root, "setup")
+    steps = entries(root, "setup")
     graph = {name: set(_steps_in(node)) for name, node in steps}
     try:
         TopologicalSorter(graph).prepare()
@@ -93,10 +94,10 @@ def _steps_in(node: Node) -> Iterator[str]:
 
 
 def _unknown_models(root: Node) -> Iterator[Diagnostic]:
-    models = [name for name, _ in _entries(root, "repository", "models")]
+    models = [name for name, _ in entries(root, "repository", "models")]
     named = [("workload.model", root.find(("workload", "model")))]
-    named += [(f"server.load.{index}", node) for index, node in _entries(root, "server", "load")]
-    named += [(f"workload.bls_models.{index}", node) for index, node in _entries(root, "workload", "bls_models")]
+    named += [(f"server.load.{index}", node) for index, node in entries(root, "server", "load")]
+    named += [(f"workload.bls_models.{index}", node) for index, node in entries(root, "workload", "bls_models")]
     for address, node in named:
         if models and node is not None and isinstance(node.value, str) and node.value not in models:
             message = f"there is no model `{node.value}` in `repository.models`"
@@ -108,7 +109,7 @@ def _skip_problems(resolution: Resolution) -> Iterator[Diagnostic]:
     lookup = None
     if resolution.scenario is not None:
         lookup = lookup_in(resolution.scenario.model_dump(mode="json", by_alias=True))
-    for key, node in _entries(resolution.root, "matrix", "skip"):
+    for key, node in entries(resolution.root, "matrix", "skip"):
         if not isinstance(node.value, str) or ("matrix", "skip", int(key)) in resolution.broken:
             continue
         try:
@@ -116,10 +117,10 @@ def _skip_problems(resolution: Resolution) -> Iterator[Diagnostic]:
             if lookup is not None and not isinstance(predicate.evaluate(lookup), bool):
                 raise PredicateError("expected a comparison, got a number", 1)
         except PredicateError as error:
-            yield skip_problem(error, node, int(key), known_addresses(resolution.root))
+            yield predicate_problem(error, node, f"matrix.skip.{key}", known_addresses(resolution.root))
 
 
-def skip_problem(error: PredicateError, node: Node, index: int, known: Sequence[str]) -> Diagnostic:
+def predicate_problem(error: PredicateError, node: Node, address: str, known: Sequence[str]) -> Diagnostic:
     """A predicate that makes no sense, at the word that is to blame."""
     quoted = node.place.text[node.place.column - 1 : node.place.column] in ("'", '"')
     column = node.place.column + quoted + error.column - 1
@@ -129,7 +130,7 @@ def skip_problem(error: PredicateError, node: Node, index: int, known: Sequence[
         place = replace(place, end_column=column + len(error.address))
         close = nearest(error.address, known, 1)
         hint = f"did you mean `{close[0]}`?" if close else None
-    return diagnose("E132", place, error.message, address=f"matrix.skip.{index}", hint=hint)
+    return diagnose("E132", place, error.message, address=address, hint=hint)
 
 
 def batch_problem(batch: int, model: str, limit: Any, place: Place) -> Diagnostic | None:
@@ -145,10 +146,10 @@ def _batch_problems(root: Node) -> Iterator[Diagnostic]:
     """Only where no axis or predicate can change the outcome: `expand` checks every point."""
     model = root.find(("workload", "model"))
     config = root.find(("repository", "models", str(model.value), "config", "max_batch_size")) if model else None
-    axes = dict(_entries(root, "matrix", "axes"))
+    axes = dict(entries(root, "matrix", "axes"))
     if config is None or model is None or set(axes) - {"workload.batch", "load.concurrency", "load.rate"}:
         return
-    if _entries(root, "matrix", "skip"):
+    if entries(root, "matrix", "skip"):
         return
     base = root.find(("workload", "batch"))
     batches = [base] if base is not None else []
@@ -164,11 +165,11 @@ def _batch_problems(root: Node) -> Iterator[Diagnostic]:
 
 def _profile_problems(root: Node) -> Iterator[Diagnostic]:
     """Models that promise larger batches than any profile of their engine: Triton would refuse to load them."""
-    for name, model in _entries(root, "repository", "models"):
+    for name, model in entries(root, "repository", "models"):
         limit = model.find(("config", "max_batch_size"))
         if limit is None or not isinstance(limit.value, int):
             continue
-        for step in sorted({step for _, node in _entries(model, "files") for step in _steps_in(node)}):
+        for step in sorted({step for _, node in entries(model, "files") for step in _steps_in(node)}):
             largest = _largest_batch(root.find(("setup", step, "profile")))
             if largest is not None and limit.value > largest:
                 message = f"a batch of {limit.value} is larger than the engine `setup.{step}` takes, which is {largest}"
@@ -188,13 +189,13 @@ def _largest_batch(profile: Node | None) -> int | None:
 
 def check_axes(stack: Stack, resolution: Resolution, env: Mapping[str, str]) -> list[Diagnostic]:
     """Every axis by itself: its form, its addresses, its values."""
-    base = {_identity(each) for each in resolution.diagnostics}
+    base = {identity(each) for each in resolution.diagnostics}
     found: list[Diagnostic] = []
     owners: dict[str, str] = {}
-    for label, node in _entries(resolution.root, "matrix", "axes"):
+    for label, node in entries(resolution.root, "matrix", "axes"):
         for point in _points(label, node, found):
             found += _shared_address(label, point, owners)
-            found += [each for each in _tried(stack, resolution, point, env) if _identity(each) not in base]
+            found += [each for each in tried(stack, resolution, point, env) if identity(each) not in base]
     return found
 
 
@@ -226,7 +227,7 @@ def _shared_address(label: str, point: Point, owners: dict[str, str]) -> Iterato
             yield diagnose("E131", value.key or value.place, message, address=address, hint="remove one of them")
 
 
-def _tried(stack: Stack, resolution: Resolution, point: Point, env: Mapping[str, str]) -> tuple[Diagnostic, ...]:
+def tried(stack: Stack, resolution: Resolution, point: Point, env: Mapping[str, str]) -> tuple[Diagnostic, ...]:
     """What a point breaks."""
     assignments = [Assignment("axis", address, value, value.key or value.place) for address, value in point.items()]
     return resolve_again(stack.root, resolution, assignments, env).diagnostics
@@ -235,7 +236,7 @@ def _tried(stack: Stack, resolution: Resolution, point: Point, env: Mapping[str,
 def check_other_targets(neutral: Stack, chosen: str | None, env: Mapping[str, str]) -> list[Diagnostic]:
     """What the targets that were not chosen set; their files may exist only on their machines."""
     found: list[Diagnostic] = []
-    for name, target in _entries(neutral.root, "targets"):
+    for name, target in entries(neutral.root, "targets"):
         bundle = target.child("set")
         if name == chosen or bundle is None:
             continue
@@ -255,5 +256,6 @@ def _places(node: Node) -> Iterator[Place]:
             yield each.key
 
 
-def _identity(diagnostic: Diagnostic) -> tuple[Any, ...]:
+def identity(diagnostic: Diagnostic) -> tuple[Any, ...]:
+    """Equal for the same mistake found twice."""
     return (diagnostic.code, diagnostic.file, diagnostic.line, diagnostic.column, diagnostic.message)

@@ -28,6 +28,7 @@ CODES = {
     "E130": "unknown address",
     "E131": "axis that makes no points",
     "E132": "predicate that makes no sense",
+    "E133": "unknown metric",
     "E140": "missing file",
     "E141": "wrong kind of file",
     "E142": "wrong content of a file",

@@ -16,9 +16,10 @@ from runner.scenario.addresses import AddressError, locate
 from runner.scenario.diagnostics import did_you_mean, in_file_order
 from runner.scenario.files import resolve_path
 from runner.scenario.interpolation import SYMBOLIC, escape
-from runner.scenario.layers import Assignment, Stack
+from runner.scenario.layers import Assignment, Layer, Stack
+from runner.scenario.overriding import override_tree
 from runner.scenario.reading import core_scalar
-from runner.scenario.resolving import Resolution, resolve_again
+from runner.scenario.resolving import Resolution, resolve, resolve_again
 from runner.scenario.schema import EmbeddedLaunch, Launch, Scenario, Target, Var, ZipAxis
 from runner.scenario.schema_walk import default_of, field_at, known_addresses
 from runner.scenario.tree import Node, Path_, from_plain, option_place
@@ -97,6 +98,23 @@ class LoadedScenario:
             raise ScenarioError(in_file_order(resolution.diagnostics))
         return _for_target(resolution.scenario, self.target)
 
+    def with_values(self, tree: Mapping[str, Any]) -> Scenario:
+        """The scenario with an override file above every layer.
+
+        Raises:
+            ScenarioError: a value that the scenario cannot have.
+        """
+        stack = self._stack.copy()
+        stack.lay(Layer("values", from_plain(dict(tree), option_place("override", "", self.root))))
+        resolution = resolve(stack.root, self._env)
+        if resolution.scenario is None:
+            raise ScenarioError(in_file_order(resolution.diagnostics))
+        return _for_target(resolution.scenario, self.target)
+
+    def override_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The smallest override file with these values at these addresses, as plain maps; every address exists."""
+        return override_tree(self._stack.root, values)
+
     def find(self, path: Path_) -> Node | None:
         """The node of the resolved tree at a path."""
         return self._resolution.root.find(path)
@@ -141,7 +159,7 @@ class LoadedScenario:
         plain = _escaped_plain(_plain(self.scenario))
         if any(address.startswith("vars.") for address in self._swept()):
             _restore_references(plain, self._stack.root, self._resolution.root)
-        return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+        return dump_yaml(plain)
 
     def _swept(self) -> Iterator[str]:
         for label, axis in self.scenario.matrix.axes.items():
@@ -150,6 +168,11 @@ class LoadedScenario:
     def flags(self) -> dict[str, Var]:
         """Flag -> variable."""
         return {var.flag: var for var in self.scenario.vars.values() if var.flag is not None}
+
+
+def dump_yaml(plain: Mapping[str, Any]) -> str:
+    """Plain maps as YAML that reads back as the same values."""
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def digest_of(value: Any) -> str:

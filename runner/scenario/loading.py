@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from runner.builtin import nearest
 from runner.errors import RigError, ScenarioError, UsageError
 from runner.scenario.checks import check_axes, check_other_targets, check_resolved
+from runner.scenario.checks_tune import check_tune
 from runner.scenario.diagnostics import Diagnostic, in_file_order
 from runner.scenario.interpolation import Resolver
 from runner.scenario.layers import (
@@ -27,12 +28,14 @@ from runner.scenario.layers import (
 )
 from runner.scenario.loaded import LoadedScenario
 from runner.scenario.reading import ReadError
-from runner.scenario.resolving import resolve
+from runner.scenario.resolving import Resolution, resolve
 from runner.scenario.schema import Requires, StringVar, Var
 from runner.scenario.tree import Node
 
 __all__ = ["LoadedScenario", "declared_flags", "load_scenario"]
 
+Further = Callable[[Resolution], Iterable[Diagnostic]]
+"""Mistakes that need to know what this layer does not, such as the names of metrics."""
 Satisfied = Callable[[Requires], Sequence[str]]
 """Says why a machine does not have what a target requires; nothing means that it has."""
 
@@ -46,6 +49,7 @@ def load_scenario(
     flags: Mapping[str, str] = {},
     env: Mapping[str, str] = os.environ,
     satisfied: Satisfied | None = None,
+    further: Sequence[Further] = (),
 ) -> LoadedScenario:
     """Load a file or a built-in with its overrides.
 
@@ -69,7 +73,8 @@ def load_scenario(
     resolution = resolve(stack.root, env)
     problems = [*overlay.diagnostics, *stack.diagnostics, *resolution.diagnostics]
     problems += check_resolved(resolution) + check_other_targets(neutral, chosen, env)
-    problems += check_axes(stack, resolution, env)
+    problems += check_axes(stack, resolution, env) + check_tune(stack, resolution, env)
+    problems += [problem for check in further for problem in check(resolution)]
     if problems or resolution.scenario is None:
         main = base.root.place.source.name
         raise ScenarioError(in_file_order(problems, first=main))

@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.errors import ScenarioError
 from runner.scenario.case import Case
-from runner.scenario.checks import batch_problem, skip_problem
+from runner.scenario.checks import batch_problem, predicate_problem
 from runner.scenario.diagnostics import Diagnostic, diagnose, in_file_order
 from runner.scenario.layers import Assignment
 from runner.scenario.loaded import LoadedScenario, digest_of
@@ -77,6 +77,20 @@ def _case(loaded: LoadedScenario, point: Point, skip: Sequence[Predicate]) -> Ca
     return Case(case_id(parameters), parameters, scenario, server_key(scenario), skipped)
 
 
+def case_at(loaded: LoadedScenario, values: Mapping[str, Any]) -> Case:
+    """The point with these values at these addresses, whether or not it is one of the matrix.
+
+    Raises:
+        ScenarioError: an address or a value that the scenario cannot have, or a batch that its model does not take.
+    """
+    scenario = loaded.at(values) if values else loaded.scenario
+    problem = _batch_problem(loaded, scenario, {})
+    if problem is not None:
+        raise ScenarioError([problem])
+    parameters = dict(values)
+    return Case(case_id(parameters), parameters, scenario, server_key(scenario))
+
+
 def _batch_problem(loaded: LoadedScenario, scenario: Scenario, point: Point) -> Diagnostic | None:
     source = scenario.repository.models.get(scenario.workload.model)
     limit = source.config.get("max_batch_size") if source is not None else None
@@ -95,7 +109,7 @@ def _skip_reason(loaded: LoadedScenario, scenario: Scenario, skip: Sequence[Pred
                 return predicate.text
         except PredicateError as error:
             node = loaded.node(("matrix", "skip", index))
-            raise ScenarioError([skip_problem(error, node, index, ())]) from None
+            raise ScenarioError([predicate_problem(error, node, f"matrix.skip.{index}", ())]) from None
     return None
 
 

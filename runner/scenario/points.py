@@ -37,7 +37,7 @@ def points_of(label: str, axis: Axis, node: Node) -> list[Point]:
         return _distinct([{label: _keyed(child, node.key)} for child in children], node)
     if count_of(axis) > MAX_POINTS:
         raise AxisError(f"expected at most {MAX_POINTS:,} values, got {count_of(axis):,}", node.place, "widen the step")
-    return [{label: Node(value, node.place, node.key)} for value in _generated(axis)]
+    return [{label: Node(value, node.place, node.key)} for value in values_of(axis)]
 
 
 def count_of(axis: Axis) -> int:
@@ -57,7 +57,8 @@ def count_of(axis: Axis) -> int:
             return len(axis) if isinstance(axis, tuple) else 0
 
 
-def _generated(axis: Axis) -> list[Plain]:
+def values_of(axis: Axis) -> list[Plain]:
+    """The values of a generator in order."""
     match axis:
         case Pow2Axis(pow2=(first, _)):
             return [first << index for index in range(count_of(axis))]

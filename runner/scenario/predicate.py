@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 )""",
     re.VERBOSE,
 )
-_COMPARISONS = ("<=", ">=", "==", "!=", "<", ">")
+COMPARISONS = ("<=", ">=", "==", "!=", "<", ">")
 
 
 class PredicateError(Exception):
@@ -93,7 +93,7 @@ class Predicate:
         Raises:
             PredicateError: unknown address, units that do not fit, text where a number is needed, division by zero.
         """
-        value = _evaluate(self.expression, lookup)
+        value = evaluate(self.expression, lookup)
         if isinstance(value, Quantity):
             return value.value
         if isinstance(value, str):
@@ -196,11 +196,11 @@ class _Parser:
 
     def _comparison(self) -> Expression:
         left = self._sum()
-        sign = self._take(*_COMPARISONS)
+        sign = self._take(*COMPARISONS)
         if sign is None:
             return left
         compared = Expression(sign.text, sign.column, (left, self._sum()))
-        if self._next is not None and self._next.text in _COMPARISONS:
+        if self._next is not None and self._next.text in COMPARISONS:
             raise PredicateError("comparisons do not chain", self._next.column, "join two of them with and")
         return compared
 
@@ -254,14 +254,15 @@ def _walk(expression: Expression) -> Iterator[Expression]:
         yield from _walk(operand)
 
 
-def _evaluate(expression: Expression, lookup: Lookup) -> Value:
+def evaluate(expression: Expression, lookup: Lookup) -> Value:
+    """The value of a part of a predicate; raises as `Predicate.evaluate`."""
     operator, column = expression.operator, expression.column
     if operator in ("number", "text"):
         literal: Value = expression.literal
         return literal
     if operator == "address":
         return _looked_up(expression.literal, column, lookup)
-    values = [_evaluate(operand, lookup) for operand in expression.operands]
+    values = [evaluate(operand, lookup) for operand in expression.operands]
     if operator in ("and", "or", "not"):
         return _logic(
             operator, [_truth(value, each.column) for value, each in zip(values, expression.operands, strict=True)]
@@ -322,7 +323,10 @@ def _same(left: Value, right: Value, column: int) -> bool:
 def _check_units(left: Quantity, right: Quantity, column: int) -> None:
     if left.dimension != right.dimension:
         names = [each.dimension or "a plain number" for each in (left, right)]
-        raise PredicateError(f"units do not fit: {names[0]} and {names[1]}", column)
+        bare = None in (left.dimension, right.dimension)
+        examples = [kind.examples[0] for kind in DIMENSIONS.values() if kind.name in names and bare]
+        hint = f"write the number with its unit, such as {examples[0]}" if examples else None
+        raise PredicateError(f"units do not fit: {names[0]} and {names[1]}", column, hint)
 
 
 def _arithmetic(operator: str, left: Quantity, right: Quantity, column: int) -> Value:

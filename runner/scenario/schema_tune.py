@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from runner.scenario.schema_base import Strict, check_order, refuse
-from runner.units import Seconds
+from runner.units import DIMENSIONS, Seconds
 
 
 class DomainBase(Strict):
@@ -18,13 +18,26 @@ class DomainBase(Strict):
 
 
 class ChoiceDomain(DomainBase):
-    """One of a few values without an order; a plain list is the same."""
+    """One of a few values; a plain list is the same. Three or more numbers in ascending order are searched as such."""
 
     choice: tuple[Any, ...] = Field(min_length=1)
     """The values."""
 
 
-class Pow2Domain(DomainBase):
+class NumberDomain(DomainBase):
+    """What every domain of numbers has."""
+
+    unit: str | None = None
+    """Written behind each number, for example `/s` or `ms`; for addresses that want a unit."""
+
+    @model_validator(mode="after")
+    def _known_unit(self) -> Self:
+        if self.unit is not None and self.unit not in DIMENSIONS:
+            raise refuse("unit", f"expected one of {', '.join(DIMENSIONS)}, got `{self.unit}`")
+        return self
+
+
+class Pow2Domain(NumberDomain):
     """Powers of two from the first up to at most the last."""
 
     pow2: tuple[int, int]
@@ -39,7 +52,7 @@ class Pow2Domain(DomainBase):
         return self
 
 
-class IntDomain(DomainBase):
+class IntDomain(NumberDomain):
     """Whole numbers from the first up to at most the last."""
 
     int: tuple[int, int]
@@ -57,7 +70,7 @@ class IntDomain(DomainBase):
         return self
 
 
-class FloatDomain(DomainBase):
+class FloatDomain(NumberDomain):
     """Numbers from the first to the last."""
 
     float: tuple[float, float]

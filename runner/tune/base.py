@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from runner.scenario.tree import Plain
-
-Point = Mapping[str, Plain]
-"""Address -> value; an address whose `when` does not hold is not in it."""
+Point = Mapping[str, Any]
+"""Address -> plain value; an address whose `when` does not hold is not in it, nor one that the file leaves out."""
 
 Outcome = Literal["measured", "pruned", "infeasible", "failed"]
 """measured: in full · pruned: a short probe was enough · infeasible: excluded, never run · failed: no numbers."""
@@ -24,8 +22,9 @@ class Proposal:
     """A point to try."""
 
     number: int
-    """From 0, in the order of asking; identifies it for `tell`."""
+    """The smallest that was neither asked nor told; identifies it for `tell`."""
     point: Point
+    """Number 0 is the file's own; then those of `tune.strategy.start`."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from runner.workflow.contract import Observer, Outcome, Rooms, RunOptions, Silen
 from runner.workflow.launches import check_takes_effect
 from runner.workflow.measuring import measure_server_run, sweep_leftovers
 from runner.workflow.order import Planned, is_search, left_over, plan_points, server_runs
+from runner.workflow.reporting import reports_whatever_happens
 from runner.workflow.requirements import check_requires
-from runner.workflow.session import Session, begin, planned_case, reports_whatever_happens
+from runner.workflow.session import Session, begin, planned_case
 
 if TYPE_CHECKING:
     from runner.results.directory import RunDirectory

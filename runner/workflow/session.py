@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from runner.errors import RunnerError, ServiceError
+from runner.errors import ServiceError
 from runner.runtimes.interrupts import Stop
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from runner.results.run import PlannedCase, Run
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
-    from runner.scenario.schema import Scenario
     from runner.setup.base import Prepared
     from runner.workflow.contract import Observer, Rooms, RunOptions
     from runner.workflow.order import Planned
@@ -32,12 +30,9 @@ MAX_SERVER_DEATHS = 3
 
 def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
     """A new run directory, or with `resume` the newest unfinished one of this very scenario."""
-    from runner.results.directory import RunDirectory, digest_of, latest_resumable, why_nothing_to_resume
-    from runner.results.secrets import without_secrets
+    from runner.results.directory import RunDirectory, latest_resumable, why_nothing_to_resume
 
-    resolved = loaded.dump()
-    digest, name = digest_of(resolved), loaded.scenario.name
-    resolved = without_secrets(resolved)
+    (digest, resolved), name = resolved_of(loaded), loaded.scenario.name
     if not options.resume:
         return RunDirectory.create(options.output_dir, name, digest, datetime.now(UTC), loaded.source)
     found = latest_resumable(options.output_dir, digest)
@@ -46,14 +41,20 @@ def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
     return found
 
 
-def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], options: RunOptions) -> Run | None:
-    """Write down what is run and where; with `resume` returns what the run holds already."""
+def resolved_of(loaded: LoadedScenario) -> tuple[str, str]:
+    """What identifies a resolved scenario, and its text as it may be kept: without secrets."""
     from runner.results.directory import digest_of
-    from runner.results.environment import fingerprint
     from runner.results.secrets import without_secrets
 
-    resolved, environment = loaded.dump(), fingerprint(identify=options.identify)
-    digest, resolved = digest_of(resolved), without_secrets(resolved)
+    resolved = loaded.dump()
+    return digest_of(resolved), without_secrets(resolved)
+
+
+def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], options: RunOptions) -> Run | None:
+    """Write down what is run and where; with `resume` returns what the run holds already."""
+    from runner.results.environment import fingerprint
+
+    (digest, resolved), environment = resolved_of(loaded), fingerprint(identify=options.identify)
     if options.resume:
         return writer.resume(digest, resolved, environment)
     writer.write_resolved(resolved)
@@ -158,17 +159,3 @@ class Session:
         )
         path = self.writer.directory.path / "telemetry" / f"{name}.csv"
         return self.rooms.telemetry.recorder(case.scenario.measure.telemetry, around, path)
-
-
-@contextmanager
-def reports_whatever_happens(directory: RunDirectory, scenario: Scenario) -> Iterator[None]:
-    """Write the tables of everything measured so far; their own error never hides the one that ended us."""
-    from runner.report import write_reports
-
-    try:
-        yield
-    except BaseException:
-        with suppress(RunnerError):
-            write_reports(directory.path, scenario.report.formats)
-        raise
-    write_reports(directory.path, scenario.report.formats)

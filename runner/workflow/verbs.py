@@ -17,8 +17,9 @@ from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.launches import check_launch, check_takes_effect
 from runner.workflow.measuring import measure_all, sweep_shared_memory
 from runner.workflow.order import Planned, anchor_case, is_search, left_over, plan_points, server_groups, with_anchors
+from runner.workflow.reporting import reports_whatever_happens
 from runner.workflow.requirements import check_requires
-from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
+from runner.workflow.session import Session, begin, run_directory
 
 if TYPE_CHECKING:
     from runner.results.run import Run

@@ -67,6 +67,7 @@ def _capacities(run: Run) -> Iterator[Discrepancy]:
 
 
 def _reports(run: Run) -> Iterator[list[Discrepancy]]:
-    from runner.report.verify import reports_of, verify_report
+    from runner.report.verify import FORMATS, reports_of, verify_report
+    from runner.workflow.reporting import study_files
 
-    return (list(verify_report(run, name, data)) for name, data in reports_of(run))
+    return (list(verify_report(run, name, data)) for name, data in reports_of(run, study_files(run, FORMATS)))

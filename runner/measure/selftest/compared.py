@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from runner.measure.compared_metrics import MARGIN
-from runner.measure.contrasts import judge_difference, paired
 from runner.measure.selftest.bench import Bench, Check
 from runner.results.comparison import MIN_PAIRS
+from runner.results.contrasts import judge_difference, paired
 
 COMPARISONS = 100
 NOISE = 0.01

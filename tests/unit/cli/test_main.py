@@ -163,7 +163,9 @@ def test_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["list"]) == 0
-    assert capsys.readouterr().out.startswith("efficientnet  JPEG -> DALI")
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert lines == sorted(lines)
+    assert dict(lines)["efficientnet"].startswith("JPEG -> DALI")
     assert invoke(["list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["name"] == "efficientnet"
 

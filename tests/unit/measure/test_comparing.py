@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from runner.errors import UsageError
-from runner.measure.compared_metrics import Rules, find_metric
+from runner.measure.compared_metrics import Rules
 from runner.measure.comparing import compare
 from runner.measure.gate import Gate
 from runner.results.comparison import Comparison, Contrast
+from runner.results.metric_names import find_metric
 from runner.results.records import Counts
 from tests.unit.measure.compared_runs import measured, run_of, simulated_pair
 from tests.unit.results.sample_run import FLAG, planned

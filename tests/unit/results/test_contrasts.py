@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.measure.contrasts import (
+from runner.results.contrasts import (
     Effect,
     benjamini_hochberg,
     from_errors,

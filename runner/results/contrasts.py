@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from runner.measure.series import Floats
 from runner.results.comparison import Verdict
 from runner.results.records import Estimate
 from runner.results.student import student_t
+
+Floats = npt.NDArray[np.float64]
 
 MOST_FLIPPED = 20
 """Sign flips are enumerated up to so many pairs (a million sums); beyond, Student's p-value speaks alone."""

@@ -1,0 +1,139 @@
+"""What the journal of a study keeps beside its measurements: enough to go on after a kill, and to report it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+StudyOutcome = Literal["measured", "pruned", "infeasible", "failed"]
+"""measured: in full · pruned: a short probe was enough · infeasible: excluded, never run · failed: no numbers."""
+
+PROBE_LABEL = "screening"
+"""Label of the measurements that were only probes."""
+CONFIRMED = "confirm-"
+"""Begins the ids of cases that are measured again head to head: their numbers are never mixed with the search's."""
+
+
+@dataclass(frozen=True)
+class StudyStarted:
+    """What is searched, and where the file itself stands."""
+
+    tune: dict[str, Any]
+    """The block `tune` of the scenario, resolved."""
+    current: dict[str, Any]
+    """Address -> the file's own value; addresses that the file leaves open are not in it."""
+    current_case: str
+    """Case id of the point that is the file itself."""
+    size: int | None = None
+    """Points of the space; None: without end, or too many to count."""
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A point is about to be tried; without an `observed` for it the study was cut off there."""
+
+    number: int
+    point: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What became of a proposal."""
+
+    number: int
+    point: dict[str, Any]
+    outcome: StudyOutcome
+    search_s: float
+    """Time of the search up to here, over all processes of the study."""
+    values: tuple[float, ...] | None = None
+    """Objectives in their declared order."""
+    violations: dict[str, float] = field(default_factory=dict)
+    """Constraint -> relative amount by which it is missed."""
+    reason: str = ""
+    case_id: str | None = None
+    """Of its measurement; None where the point makes no scenario."""
+
+
+@dataclass(frozen=True)
+class SearchEnded:
+    """Why no further point is tried."""
+
+    reason: str
+    search_s: float
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """The contenders that are measured again; the file's own point is number 0 and always among them."""
+
+    contenders: dict[str, int]
+    """Case id -> number of the proposal."""
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """How the study ended."""
+
+    winner: int | None
+    """Number of the proposal that is better than the file itself; None: no significant gain, or none was asked for."""
+    text: str
+    """The same as a sentence."""
+    written: str | None = None
+    """Path of the override file."""
+
+
+StudyEvent = StudyStarted | Proposed | Observed | SearchEnded | Confirming | Concluded
+STUDY_EVENTS: dict[str, type[StudyEvent]] = {
+    "study_started": StudyStarted,
+    "proposed": Proposed,
+    "observed": Observed,
+    "search_ended": SearchEnded,
+    "confirming": Confirming,
+    "concluded": Concluded,
+}
+
+
+@dataclass(frozen=True)
+class StudyLog:
+    """The events of a study, read back."""
+
+    started: StudyStarted
+    proposed: tuple[Proposed, ...] = ()
+    observed: tuple[Observed, ...] = ()
+    """In the order in which they finished."""
+    ended: SearchEnded | None = None
+    confirming: Confirming | None = None
+    concluded: Concluded | None = None
+
+    @classmethod
+    def of(cls, events: Iterable[object]) -> StudyLog | None:
+        """What a journal holds of a study; None where it is the journal of a plain run."""
+        events = list(events)
+        started = _last(StudyStarted, events)
+        if started is None:
+            return None
+        return cls(
+            started,
+            tuple(event for event in events if isinstance(event, Proposed)),
+            tuple(event for event in events if isinstance(event, Observed)),
+            _last(SearchEnded, events),
+            _last(Confirming, events),
+            _last(Concluded, events),
+        )
+
+    @property
+    def search_s(self) -> float:
+        """Time that the search has taken so far."""
+        return max((each.search_s for each in self.observed), default=0.0)
+
+    def unfinished(self) -> tuple[Proposed, ...]:
+        """Points that were about to be tried when the study was cut off, in their order, each once."""
+        seen = {each.number for each in self.observed}
+        return tuple({each.number: each for each in self.proposed if each.number not in seen}.values())
+
+
+def _last(cls: type[T], events: Iterable[object]) -> T | None:
+    return next((event for event in reversed(list(events)) if isinstance(event, cls)), None)

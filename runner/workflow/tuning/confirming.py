@@ -1,0 +1,59 @@
+"""Confirmation: the best points and the file's own, measured again in turn, each time on a fresh server.
+
+The search picks what was measured best, and so also what was lucky. Only numbers that were made after the choice say
+what a contender is worth, and only blocks in which every contender is measured once share what happens to the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runner.results.study_events import CONFIRMED, Confirming
+from runner.workflow.order import Planned, left_over, plan_points
+from runner.workflow.session import planned_case
+from runner.workflow.tuning.points import case_of
+
+if TYPE_CHECKING:
+    from runner.results.run import Run
+    from runner.scenario.case import Case
+    from runner.tune.base import Observation
+    from runner.workflow.tuning.plan import StudyPlan
+    from runner.workflow.tuning.trials import Bench
+
+
+def confirm(plan: StudyPlan, bench: Bench, contenders: Sequence[Observation], before: Run | None) -> None:
+    """Measure the contenders, the file's own point among them, block by block; what is measured already is kept."""
+    confirmation = plan.tune.confirm
+    assert confirmation is not None
+    cases = {each.number: _contender(plan, each, confirmation.repeats) for each in contenders}
+    if before is None or before.study is None or before.study.confirming is None:
+        _begin(bench, cases)
+    measurements = plan_confirmation(list(cases.values()), confirmation.repeats, plan.seed)
+    left = left_over(measurements, before.finished()) if before is not None else measurements
+    plan.observer.on_phase(f"confirming {len(cases)} points in {confirmation.repeats} blocks")
+    for planned in left:
+        bench.held.renew()
+        bench.measured(planned)
+    bench.held.renew()
+
+
+def plan_confirmation(cases: Sequence[Case], repeats: int, seed: int) -> tuple[Planned, ...]:
+    """Every contender once in each block, in an order of its own."""
+    return plan_points(cases, {case.id: repeats for case in cases}, seed=seed, order="blocks")
+
+
+def _begin(bench: Bench, cases: Mapping[int, Case]) -> None:
+    writer = bench.session.writer
+    for case in cases.values():
+        writer.add(planned_case(case))
+    writer.note(Confirming({case.id: number for number, case in cases.items()}))
+
+
+def _contender(plan: StudyPlan, observation: Observation, repeats: int) -> Case:
+    """The point as a case of its own, which is measured so often."""
+    case = case_of(plan.loaded, observation.point, plan.space.current)
+    measure = case.scenario.measure.model_copy(update={"repeats": repeats})
+    scenario = case.scenario.model_copy(update={"measure": measure})
+    return replace(case, id=f"{CONFIRMED}{case.id}", scenario=scenario)
