@@ -102,6 +102,8 @@ def json_schema() -> dict[str, Any]:
     root = _open_to_references({**generated, "$defs": definitions})
     root["$defs"]["Reference"] = _REFERENCE
     needed = root.pop("required")
+    # A file that extends another one says of a model only what it changes; the loader sees the whole.
+    del root["$defs"]["ModelSource"]["required"]
     (variable,) = root["properties"]["vars"]["patternProperties"].values()
     variable["anyOf"].append(
         {"type": ["boolean", "number", "string"], "description": "The value of a variable of a base file."}
