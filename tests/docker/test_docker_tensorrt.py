@@ -82,7 +82,7 @@ def test_an_engine_is_built_tried_repeated_and_reused(
     assert (facts["tensorrt"], facts["driver"], facts["gpu"]["compute_capability"]) == ("10.13.3", "trtexec", "9.0")
     assert facts["verification"]["samples"] == 4
     assert facts["verification"]["top1_agreement"] == 1.0
-    assert dict(prepared.labels) == {"precision": "tf32", "tensorrt": "10.13.3"}
+    assert dict(prepared.labels) == {"precision": "tf32", "tensorrt": "10.13.3", "engine.top1_agreement": "1"}
     assert {each.name for each in path.parent.iterdir()} == {path.name, "build.json", "layers.json"}
     assert json.loads((path.parent / "build.json").read_text())["settings"]["workspace_mib"] == "1024"
     assert (state.home / "timing" / "10.13.3-9.0-NVIDIA_H100_stand_in_MIG_1g.10gb.cache").read_text() == "timed\n"

@@ -69,10 +69,14 @@ class BuildEngine:
         engine = self._stages.made(self._build(graph, profiles, bench), bench.inputs, bench.on_progress)
         self._point_at_build(bench)
         facts = {**engine.facts, "conversion_error": graph.facts.get("error")}
+        labels = self._labels(engine)
         if self._trial:
             found = self._trial.judge(self._stages.path(engine), sample_batch(profiles), bench)
             facts["verification"] = found.facts()
-        return self._product(engine, facts, bench)
+            if found.top1_agreement is not None:
+                # What a study reads as `accuracy.top1_agreement`.
+                labels[f"{self.name}.top1_agreement"] = f"{found.top1_agreement:.6g}"
+        return self._product(engine, labels, facts, bench)
 
     def _key(self, inputs: Mapping[str, Artifact]) -> Parts:
         """What the engine itself depends on; the drivers, of TensorRT and of the GPU, are recorded but do not count."""
@@ -125,17 +129,17 @@ class BuildEngine:
         bench.note(f"the builder's output is in {self.name}.build.log")
         bench.reproduce.write_text(f'#!/bin/sh\nexec sh "$(dirname "$0")/{self.name}.build.reproduce.sh" "$@"\n')
 
-    def _product(self, engine: Stamp, facts: Mapping[str, Any], bench: Workbench) -> Product:
+    def _product(self, engine: Stamp, labels: Mapping[str, str], facts: Mapping[str, Any], bench: Workbench) -> Product:
         """The engine and what lies beside it, linked: the stage keeps its own."""
         plan = self._stages.path(engine)
         for name in (plan.name, "build.json", "layers.json"):
             if (plan.parent / name).exists():
                 place_file(plan.parent / name, bench.directory / name)
-        return Product(bench.directory / plan.name, self._labels(engine), facts, engine.digest)
+        return Product(bench.directory / plan.name, labels, facts, engine.digest)
 
     def _labels(self, engine: Stamp) -> dict[str, str]:
         if self._config.precision != "int8":
-            return engine.labels
+            return dict(engine.labels)
         source = self._config.calibration.from_
         return {**engine.labels, "calibration": "random" if source is None else source.strip("${}")}
 
