@@ -31,6 +31,7 @@ from runner.runtimes.interrupts import terminations_as_exit
 from runner.runtimes.ports import ATTEMPTS, PortTakenError, lost_error
 from runner.runtimes.preflight import Wheel
 from runner.runtimes.serverlog import ServerLog
+from runner.runtimes.state import state_folder
 from runner.runtimes.triton import Triton, new_identity, status_text
 from runner.services.base import Endpoint
 
@@ -197,10 +198,8 @@ class EmbeddedServer:
 
 
 def default_state() -> Path:
-    """`servers` in $SCENARIO_HOME, else in the XDG state directory."""
-    if home := os.environ.get("SCENARIO_HOME"):
-        return Path(home).expanduser() / "servers"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "scenario" / "servers"
+    """Where the private files of servers are kept."""
+    return state_folder("servers")
 
 
 def _refuse(findings: Sequence[Finding]) -> None:

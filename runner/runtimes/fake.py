@@ -176,11 +176,15 @@ class _Protocol:
         return pb.ModelReadyResponse(ready=self._fake.ready(request.name))
 
     def load(self, request: Any, context: Any) -> Any:
-        self._fake.load(self._metadata(request.model_name, context).name)
+        try:
+            self._fake.load(self._metadata(request.model_name, context).name)
+        except ValueError as error:
+            _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         return pb.RepositoryModelLoadResponse()
 
     def unload(self, request: Any, context: Any) -> Any:
-        self._fake.unload(self._metadata(request.model_name, context).name)
+        dependents = request.parameters["unload_dependents"].bool_param
+        self._fake.unload(self._metadata(request.model_name, context).name, dependents=dependents)
         return pb.RepositoryModelUnloadResponse()
 
     def repository_index(self, request: Any, context: Any) -> Any:

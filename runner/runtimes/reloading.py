@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from runner.errors import ServiceError
 from runner.runtimes.base import ServerSpec
 from runner.runtimes.readiness import wait_ready
-from runner.services.kserve import KServeGrpc
+from runner.services.control import Control
 
 _PAUSE_S = 0.02
 
 
-def reload_models(service: KServeGrpc, spec: ServerSpec, check: Callable[[], None]) -> None:
+def reload_models(service: Control, spec: ServerSpec, check: Callable[[], None]) -> None:
     """Unload everything that was loaded for `spec`, composing models included, then load it and wait for the canary.
 
     Raises:
@@ -28,7 +28,7 @@ def reload_models(service: KServeGrpc, spec: ServerSpec, check: Callable[[], Non
     wait_ready(service, spec.canary, spec.ready_timeout_s, check)
 
 
-def _wait_until_gone(service: KServeGrpc, models: Sequence[str], timeout_s: float, check: Callable[[], None]) -> None:
+def _wait_until_gone(service: Control, models: Sequence[str], timeout_s: float, check: Callable[[], None]) -> None:
     """Unloading goes on after the call has returned; a load that overtakes it would find the old model."""
     deadline = time.monotonic() + timeout_s
     while left := service.loaded():

@@ -50,10 +50,11 @@ class Triton:
         with closing(KServeGrpc(self.endpoint.grpc, timeout_s=_PROBE_TIMEOUT_S, tls=self.spec.tls)) as service:
             try:
                 wait_ready(service, self.spec.canary, self.spec.ready_timeout_s, check)
-                name, self.version = service.server()
+                found = service.server()
             except ServiceError as error:
                 raise self.explained(error) from error
-        if name != self.identity:
+        self.version = found.version
+        if found.name != self.identity:
             return False
         self.stubs = tuple(python_stubs(self.identity))
         return True
@@ -64,7 +65,7 @@ class Triton:
 
         with closing(KServeGrpc(address, timeout_s=_PROBE_TIMEOUT_S, tls=self.spec.tls)) as service:
             try:
-                return service.server()[0] == self.identity
+                return service.server().name == self.identity
             except ServiceError:
                 return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runner.scenario.schema import EmbeddedLaunch, Launch, Scenario
+from runner.scenario.schema import EmbeddedLaunch, Launch, RemoteLaunch, Scenario
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,6 @@ class Case:
 
 
 def launch_of(scenario: Scenario) -> Launch:
-    """How a resolved scenario's server is started: it holds no target but the chosen one."""
-    return next((target.launch for target in scenario.targets.values()), EmbeddedLaunch())
+    """How a resolved scenario's server is started or reached: it holds no target but the chosen one."""
+    launch = next((target.launch for target in scenario.targets.values()), EmbeddedLaunch())
+    return launch.as_reached_by(scenario.workload) if isinstance(launch, RemoteLaunch) else launch

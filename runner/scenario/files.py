@@ -18,6 +18,9 @@ Kind = Literal["folder", "file", "any"]
 
 _PATHS: dict[Pattern, Kind] = {
     ("targets", "*", "launch", "mounts", "*"): "any",
+    ("targets", "*", "launch", "tls", "ca"): "file",
+    ("targets", "*", "launch", "tls", "cert"): "file",
+    ("targets", "*", "launch", "tls", "key"): "file",
     ("setup", "*", "script"): "file",
     ("setup", "*", "path"): "folder",
     ("repository", "models", "*", "from"): "folder",

@@ -34,6 +34,7 @@ _NAMED: tuple[Pattern, ...] = (
     ("targets", "*"),
     ("targets", "*", "set", "*"),
     ("targets", "*", "launch", "env", "*"),
+    ("targets", "*", "launch", "headers", "*"),
     ("targets", "*", "launch", "mounts", "*"),
     ("setup", "*"),
     ("setup", "*", "args", "*"),

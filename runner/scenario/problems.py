@@ -12,7 +12,18 @@ from runner.builtin import nearest
 from runner.scenario.diagnostics import Diagnostic, diagnose, did_you_mean
 from runner.scenario.layers import VARIABLE_PREFIX
 from runner.scenario.merging import discriminators
-from runner.scenario.schema_base import IDENTIFIER, NAME, OPTION, PERCENTILE, SHA256, VARIABLE
+from runner.scenario.schema_base import (
+    HOST,
+    HOST_PORT,
+    HTTP_URL,
+    IDENTIFIER,
+    NAME,
+    OPTION,
+    PERCENTILE,
+    PROGRAM,
+    SHA256,
+    VARIABLE,
+)
 from runner.scenario.schema_walk import field_at, keys_at, known_addresses
 from runner.scenario.tree import Node, Path_, Place, dotted
 
@@ -40,6 +51,10 @@ _PATTERN_WORDS = {
     OPTION: "an option such as --max-batch",
     VARIABLE: "an upper-case name such as TRITON_TAG",
     PERCENTILE: "a percentile such as p99 or p99.9",
+    HOST: "`host` or `host:port`",
+    HOST_PORT: "`host:port`",
+    HTTP_URL: "a URL that begins with http:// or https://",
+    PROGRAM: "an absolute path or a name on PATH",
     SHA256: "a sha256 of 64 lower-case hexadecimal digits",
 }
 

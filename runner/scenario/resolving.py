@@ -48,7 +48,7 @@ def validate(tree: Node, broken: Collection[Path_]) -> tuple[Scenario | None, li
         return None, list(diagnose_errors(error.errors(include_url=False), tree, broken))
 
 
-_WITH_PATHS = ("setup", "repository", "workload", "load")
+_WITH_PATHS = ("targets", "setup", "repository", "workload", "load")
 
 
 def resolve_again(

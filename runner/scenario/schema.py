@@ -51,6 +51,7 @@ from runner.scenario.schema_measure import (
     WindowSettings,
     WindowsStability,
 )
+from runner.scenario.schema_remote import RemoteLaunch
 from runner.scenario.schema_setup import (
     Dataset,
     ExportStep,
@@ -76,7 +77,7 @@ from runner.scenario.schema_targets import (
 )
 from runner.scenario.schema_telemetry import Telemetry
 from runner.scenario.schema_tune import Tune
-from runner.scenario.schema_workload import OutputFile, PeerEndpoint, Sequences, Validate
+from runner.scenario.schema_workload import OutputFile, PeerEndpoint, Sequences, TlsSettings, Validate
 from runner.units import ByteSize, Seconds
 
 __all__ = [
@@ -123,6 +124,7 @@ __all__ = [
     "PrecisionSettings",
     "PrecisionStability",
     "Ready",
+    "RemoteLaunch",
     "ReplayLoad",
     "Report",
     "Repository",
@@ -210,27 +212,6 @@ class Server(Strict):
 
 
 # --- workload and load --------------------------------------------------------------------------------------------
-
-
-class TlsSettings(Strict):
-    """Encrypted connections to the service; files are PEM or DER, keys without a passphrase."""
-
-    ca: str | None = None
-    """Certificates to believe in; by default those of the machine."""
-    cert: str | None = None
-    """The client's own certificate, where the service wants one."""
-    key: str | None = None
-    """Private key of `cert`."""
-    verify: bool = True
-    """False believes any server: for tests only."""
-    server_name: str | None = None
-    """Whom the server's certificate must be for, when that is not the host of its address."""
-
-    @model_validator(mode="after")
-    def _whole_identity(self) -> Self:
-        if (self.cert is None) != (self.key is None):
-            raise refuse("key" if self.key is None else "cert", "expected `cert` and `key` together")
-        return self
 
 
 class Workload(Strict):

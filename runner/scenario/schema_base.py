@@ -13,6 +13,10 @@ OPTION = r"^--[a-z][a-z0-9-]*$"
 VARIABLE = r"^[A-Z_][A-Z0-9_]*$"
 PERCENTILE = r"^p[0-9]{1,2}(\.[0-9]+)?$"
 SHA256 = r"^[0-9a-f]{64}$"
+HOST = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/]+)(:[0-9]{1,5})?$"
+HOST_PORT = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):[0-9]{1,5}$"
+HTTP_URL = r"^https?://[^\s/]+"
+PROGRAM = r"^(/.*[^/]|[^/\s]+)$"
 
 Name = Annotated[str, Field(pattern=NAME, max_length=64)]
 Identifier = Annotated[str, Field(pattern=IDENTIFIER, max_length=64)]

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from runner.scenario.schema_base import OPTION, VARIABLE, Strict, check_bounds
+from runner.scenario.schema_base import OPTION, PROGRAM, VARIABLE, Strict, check_bounds
 from runner.scenario.schema_docker import DockerLaunch
+from runner.scenario.schema_remote import RemoteLaunch
 from runner.units import ByteSize
 
 
@@ -111,25 +112,31 @@ class Requires(Strict):
 
 
 class EmbeddedLaunch(Strict):
-    """The Triton server that ships in the `nvidia-pytriton` wheel, as a child process of the runner."""
+    """A Triton server as a child process of the runner: the one of the `nvidia-pytriton` wheel, or an installed one."""
 
     kind: Literal["embedded"] = "embedded"
     """How the server is started."""
+    program: Annotated[str, Field(pattern=PROGRAM)] | None = None
+    """An installed `tritonserver` with its own backends, an absolute path or a name on PATH; by default the wheel's."""
 
 
-_KINDS = ("embedded", "docker")
+_KINDS = ("embedded", "docker", "remote")
+_TELLING = {"image": "docker", "url": "remote", "grpc": "remote", "http": "remote"}
+"""Keys that say which kind it is where that is not written."""
 
 
 def _tag(value: Any) -> str | None:
-    """Without a kind it is the embedded server, unless it names an image."""
+    """Without a kind it is the embedded server, unless it names an image or an address."""
     if not isinstance(value, dict):
         return f"launch:{getattr(value, 'kind', 'embedded')}"
-    kind = value.get("kind", "docker" if "image" in value else "embedded")
+    kind = value.get("kind", next((kind for key, kind in _TELLING.items() if key in value), "embedded"))
     return f"launch:{kind}" if kind in _KINDS else None
 
 
 Launch = Annotated[
-    Annotated[EmbeddedLaunch, Tag("launch:embedded")] | Annotated[DockerLaunch, Tag("launch:docker")],
+    Annotated[EmbeddedLaunch, Tag("launch:embedded")]
+    | Annotated[DockerLaunch, Tag("launch:docker")]
+    | Annotated[RemoteLaunch, Tag("launch:remote")],
     Discriminator(
         _tag,
         custom_error_type="union_tag_invalid",
@@ -144,6 +151,6 @@ class Target(Strict):
     requires: Requires = Requires()
     """What the machine must have; the first target whose needs are met is the default."""
     launch: Launch = EmbeddedLaunch()
-    """How the server is started."""
+    """How the server is started or reached."""
     set: dict[str, Any] = Field(default={})
     """Overrides by address, as with `--set`."""

@@ -1,4 +1,4 @@
-"""Parts of `workload`: sequences of requests, and what is checked of the answers."""
+"""Parts of `workload`: encryption, sequences of requests, and what is checked of the answers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,31 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runner.scenario.schema_base import Strict, refuse
+from runner.scenario.schema_base import HOST_PORT, Strict, refuse
 from runner.units import Fraction
 
-HostPort = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):[0-9]{1,5}$")]
+HostPort = Annotated[str, Field(pattern=HOST_PORT)]
+
+
+class TlsSettings(Strict):
+    """Encrypted connections to the service; files are PEM or DER, keys without a passphrase."""
+
+    ca: str | None = None
+    """Certificates to believe in; by default those of the machine."""
+    cert: str | None = None
+    """The client's own certificate, where the service wants one."""
+    key: str | None = None
+    """Private key of `cert`."""
+    verify: bool = True
+    """False believes any server: for tests only."""
+    server_name: str | None = None
+    """Whom the server's certificate must be for, when that is not the host of its address."""
+
+    @model_validator(mode="after")
+    def _whole_identity(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise refuse("key" if self.key is None else "cert", "expected `cert` and `key` together")
+        return self
 
 
 class Sequences(Strict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,11 +15,17 @@ from runner.services.tls import Tls
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Addresses of a running service, each host:port."""
+    """Addresses of a running service, each host:port, and what it takes to be let in."""
 
     http: str
+    """Empty where it serves no HTTP."""
     grpc: str
+    """Empty where it serves no gRPC."""
     metrics: str | None = None
+    """Where it exports metrics: host:port, or a URL."""
+    tls: Tls | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """HTTP headers or gRPC metadata of every call; they may be secret."""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,8 @@ class Script:
     """The server is gone after so many inferences."""
     miscount: int = 0
     """Added to every success count."""
+    fixed_models: bool = False
+    """Models can be neither loaded nor unloaded, as outside of Triton's explicit mode."""
 
 
 @dataclass
@@ -77,20 +79,35 @@ class FakeServer:
         self._calls = 0
         self._counters = {name: ModelStatistics(name, "1", 0, 0, 0, 0, 0, 0, 0, 0, 0) for name in self.models}
         self.unloaded: set[str] = set()
+        self.explicit: set[str] = set()
+        """Models that were loaded by name."""
         self.dead = threading.Event()
 
     def ready(self, model: str) -> bool:
         return self.script.ready and model in self.models and model not in self.unloaded
 
     def load(self, model: str) -> None:
-        """As a real server: a model that is loaded counts from 0, and brings its composing models."""
+        """As a real server: what was not in memory counts from 0, and the composing models come along."""
+        self._require_control()
+        self.explicit.add(model)
         for name in self._with_steps(model):
+            if name not in self.unloaded:
+                continue
             self._counters[name] = ModelStatistics(name, "1", 0, 0, 0, 0, 0, 0, 0, 0, 0)
             self.unloaded.discard(name)
 
-    def unload(self, model: str) -> None:
-        """Take a model and its composing models out of memory."""
-        self.unloaded.update(self._with_steps(model))
+    def unload(self, model: str, *, dependents: bool = True) -> None:
+        """Take a model out of memory, and those composing models that nobody else loaded or needs."""
+        self._require_control()
+        self.explicit.discard(model)
+        self.unloaded.add(model)
+        needed = {step for name in self.models if name not in self.unloaded for step in self._with_steps(name)[1:]}
+        if dependents:
+            self.unloaded.update(set(self._with_steps(model)) - self.explicit - needed)
+
+    def _require_control(self) -> None:
+        if self.script.fixed_models:
+            raise ValueError("explicit model load / unload is not allowed if polling is enabled")
 
     def _with_steps(self, model: str) -> list[str]:
         steps = self.models[model].metadata.composing_models

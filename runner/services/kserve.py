@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +15,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
+from runner.services.access import CREDENTIALS, RefusedError, headers_for, tls_for, tls_hint
 from runner.services.answers import encoded_answer
 from runner.services.base import (
     Endpoint,
@@ -28,11 +28,12 @@ from runner.services.base import (
     TensorSpec,
 )
 from runner.services.compression import compressed, decompressed
+from runner.services.control import IndexEntry, RepositoryView, ServerFacts
 from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
-from runner.services.pipeline import EnsembleStep, composing_models
+from runner.services.pipeline import EnsembleStep, composing_models, models_behind
 from runner.services.statistics import facts_in, statistics_in
 from runner.services.tensors import from_wire, to_wire
-from runner.services.tls import Tls, load_tls, name_in
+from runner.services.tls import Tls, name_in
 
 if TYPE_CHECKING:
     from runner.scenario.schema import Workload
@@ -58,12 +59,11 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeGrpc:
     """A client for the endpoint; nothing is sent yet."""
     compression = None if workload.compression == "none" else workload.compression
     accept = None if workload.response_compression == "none" else workload.response_compression
-    tls = None if workload.tls is None else load_tls(workload.tls)
-    headers = tuple((name.lower(), value) for name, value in workload.headers.items())
+    tls, headers = tls_for(endpoint, workload), headers_for(endpoint, workload)
     return KServeGrpc(endpoint.grpc, headers=headers, tls=tls, compression=compression, accept=accept)
 
 
-class KServeGrpc:
+class KServeGrpc(RepositoryView):
     """A `Service` over one gRPC channel."""
 
     grpc_method = "/inference.GRPCInferenceService/ModelInfer"
@@ -81,7 +81,7 @@ class KServeGrpc:
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._headers = tuple(headers)
+        self._headers = tuple((name.lower(), value) for name, value in headers)
         self._tls, self._compression, self._accept = tls, compression, accept
         self._open()
         self._known: dict[str, ModelMetadata] = {}
@@ -121,15 +121,15 @@ class KServeGrpc:
                 return False
             raise self._refusal(error, f"ask whether model {model!r} is ready", self._timeout_s, model) from error
 
-    def server(self) -> tuple[str, str]:
-        """Identifier and version of the server."""
+    def server(self) -> ServerFacts:
+        """Identifier, version and abilities of the server."""
         answer = self._call("ServerMetadata", pb.ServerMetadataRequest(), "read the server's version")
-        return answer.name, answer.version
+        return ServerFacts(answer.name, answer.version, tuple(answer.extensions))
 
-    def models(self) -> list[str]:
-        """Names in the server's repository index, loaded or not."""
+    def index(self) -> tuple[IndexEntry, ...]:
+        """The repository, each version of each model."""
         answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(), "list the server's models")
-        return sorted({entry.name for entry in answer.models})
+        return tuple(IndexEntry(entry.name, entry.version, entry.state, entry.reason) for entry in answer.models)
 
     def load(self, model: str) -> None:
         """Load a model, and the composing models of an ensemble; returns when they are loaded."""
@@ -137,16 +137,15 @@ class KServeGrpc:
             "RepositoryModelLoad", pb.RepositoryModelLoadRequest(model_name=model), f"load model {model!r}", model
         )
 
-    def unload(self, model: str) -> None:
-        """Begin to unload a model with the composing models that came with it."""
+    def unload(self, model: str, *, dependents: bool = True) -> None:
+        """Begin to unload a model, by default with the composing models that came with it."""
         request = pb.RepositoryModelUnloadRequest(model_name=model)
-        request.parameters["unload_dependents"].bool_param = True
+        request.parameters["unload_dependents"].bool_param = dependents
         self._call("RepositoryModelUnload", request, f"unload model {model!r}", model)
 
-    def loaded(self) -> list[str]:
-        """Models of the repository that are in memory, on their way in or out included."""
-        answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(), "list the server's models")
-        return sorted({entry.name for entry in answer.models if entry.state not in ("", "UNAVAILABLE")})
+    def behind(self, model: str) -> tuple[str, ...]:
+        """Every model that an ensemble runs, ensembles among them included; none for a plain model."""
+        return models_behind(model, self._steps)
 
     def metadata(self, model: str) -> ModelMetadata:
         """Inputs, outputs, batching and, of an ensemble, the models behind it."""
@@ -330,8 +329,11 @@ class KServeGrpc:
                     hint="the server accepts connections but does not answer; look at its log and its load",
                 )
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-                hint = "nothing answers there: is the server running?"
-                return ServiceError(f"{where}: {details}", hint=_tls_hint(details) or hint)
+                if hint := tls_hint(details):
+                    return (RefusedError if self._tls else ServiceError)(f"{where}: {details}", hint=hint)
+                return ServiceError(f"{where}: {details}", hint="nothing answers there: is the server running?")
+            case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+                return RefusedError(f"{where}: {code.name}: {details}", hint=CREDENTIALS)
             case grpc.StatusCode.UNIMPLEMENTED:
                 return ServiceError(
                     f"{where}: {details or 'not implemented'}", hint="this server does not speak Triton's KServe v2"
@@ -350,13 +352,6 @@ def _plain(message: Any) -> dict[str, Any]:
     """A message as the JSON that HTTP would give."""
     document: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
     return document
-
-
-def _tls_hint(details: str) -> str | None:
-    """What to do when it is the handshake that fails."""
-    if re.search(r"(?i)ssl|tls|certificate|handshake", details):
-        return "the server speaks TLS but the handshake failed: see workload.tls (ca, cert, key, server_name)"
-    return None
 
 
 _NOTHING_SHOWN = ("", "unknown")

@@ -14,14 +14,16 @@ import numpy.typing as npt
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
+from runner.services.access import CREDENTIALS, RefusedError, headers_for, tls_for, tls_hint
 from runner.services.answers import answer, encoded_answer
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
 from runner.services.compression import compressed
+from runner.services.control import IndexEntry, RepositoryView, ServerFacts
 from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
-from runner.services.pipeline import EnsembleStep, composing_models
+from runner.services.pipeline import EnsembleStep, composing_models, models_behind
 from runner.services.statistics import facts_in, statistics_in
 from runner.services.tensors import WIRE, from_wire, to_wire
-from runner.services.tls import Tls, load_tls
+from runner.services.tls import Tls
 
 if TYPE_CHECKING:
     from runner.scenario.schema import Workload
@@ -39,8 +41,8 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
     return KServeHttp(
         endpoint.http,
         tensors=workload.tensors,
-        headers=tuple(workload.headers.items()),
-        tls=None if workload.tls is None else load_tls(workload.tls),
+        headers=headers_for(endpoint, workload),
+        tls=tls_for(endpoint, workload),
         compression=None if workload.compression == "none" else workload.compression,
         accept=None if workload.response_compression == "none" else workload.response_compression,
     )
@@ -57,7 +59,7 @@ def _no_streams() -> ServiceError:
     return ServiceError("this service has no streams over HTTP", hint="write `workload.protocol: grpc`")
 
 
-class KServeHttp:
+class KServeHttp(RepositoryView):
     """A `Service` over HTTP/1.1; every call has a connection of its own."""
 
     def __init__(
@@ -106,10 +108,28 @@ class KServeHttp:
             raise self._refusal(status, body, f"ask whether model {model!r} is ready", model)
         return status == 200
 
-    def models(self) -> list[str]:
-        """Names in the server's repository index, loaded or not."""
+    def server(self) -> ServerFacts:
+        """Identifier, version and abilities of the server."""
+        answer = self._json("GET", "/v2", "read the server's version")
+        return ServerFacts(answer["name"], answer["version"], tuple(answer.get("extensions", ())))
+
+    def index(self) -> tuple[IndexEntry, ...]:
+        """The repository, each version of each model."""
         answer = self._json("POST", "/v2/repository/index", "list the server's models", body=b"{}")
-        return sorted({entry["name"] for entry in answer})
+        keys = ("name", "version", "state", "reason")
+        return tuple(IndexEntry(**{key: entry[key] for key in keys if key in entry}) for entry in answer)
+
+    def load(self, model: str) -> None:
+        """Load a model, and the composing models of an ensemble; returns when they are loaded."""
+        self._command(model, "load", {})
+
+    def unload(self, model: str, *, dependents: bool = True) -> None:
+        """Begin to unload a model, by default with the composing models that came with it."""
+        self._command(model, "unload", {"parameters": {"unload_dependents": dependents}})
+
+    def behind(self, model: str) -> tuple[str, ...]:
+        """Every model that an ensemble runs, ensembles among them included; none for a plain model."""
+        return models_behind(model, self._steps)
 
     def metadata(self, model: str) -> ModelMetadata:
         """Inputs, outputs, batching and, of an ensemble, the models behind it."""
@@ -237,6 +257,13 @@ class KServeHttp:
             self._known[model] = self.metadata(model)
         return self._known[model]
 
+    def _command(self, model: str, verb: str, document: Mapping[str, Any]) -> None:
+        """Ask for a change of the repository."""
+        path, doing = f"/v2/repository/models/{quote(model, safe='')}/{verb}", f"{verb} model {model!r}"
+        status, _, content = self._reach("POST", path, doing, self._timeout_s, json.dumps(document).encode())
+        if status != 200:
+            raise self._refusal(status, content, doing, model)
+
     def _json(self, method: str, path: str, doing: str, model: str = "", body: bytes | None = None) -> Any:
         status, _, content = self._reach(method, path, doing, self._timeout_s, body)
         if status != 200:
@@ -286,10 +313,10 @@ class KServeHttp:
                 f"{where}: no answer within {limit_s:g} s",
                 hint="the server accepts connections but does not answer; look at its log and its load",
             )
-        hint = "nothing answers there: is the server running?"
         if type(error).__module__ == "ssl" or "SSL" in str(error):
-            hint = "the TLS handshake failed: see workload.tls (ca, cert, key, server_name)"
-        return ServiceError(f"{where}: {error or type(error).__name__}", hint=hint)
+            return RefusedError(f"{where}: {error}", hint=tls_hint("tls"))
+        what = f"{where}: {str(error) or type(error).__name__}"
+        return ServiceError(what, hint="nothing answers there: is the server running?")
 
     def _refusal(self, status: int, content: bytes, doing: str, model: str) -> ServiceError:
         """What the server says, in its own words where it has any."""
@@ -300,6 +327,8 @@ class KServeHttp:
         where = f"could not {doing} at {self._address}: HTTP {status}: {said}"
         if is_unknown_model(said):
             return ServiceError(where, hint=nearest_model(model, self.models))
+        if status in (401, 403):
+            return RefusedError(where, hint=CREDENTIALS)
         return ServiceError(where, hint="the server refused it; its log says more")
 
 

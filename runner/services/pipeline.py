@@ -38,6 +38,12 @@ def composing_models(model: str, steps_of: Callable[[str], Sequence[EnsembleStep
     return tuple(dict.fromkeys(_leaves(model, steps_of)))
 
 
+def models_behind(model: str, steps_of: Callable[[str], Sequence[EnsembleStep]]) -> tuple[str, ...]:
+    """As `composing_models`, with the nested ensembles themselves."""
+    inner = [step.model for step in steps_of(model)]
+    return tuple(dict.fromkeys([*inner, *(each for name in inner for each in models_behind(name, steps_of))]))
+
+
 def _leaves(model: str, steps_of: Callable[[str], Sequence[EnsembleStep]]) -> Iterable[str]:
     for step in in_data_order(steps_of(model)):
         nested = tuple(_leaves(step.model, steps_of))

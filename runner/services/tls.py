@@ -69,21 +69,21 @@ def name_in(certificate: str) -> str:
     return str(next(iter([*names, *common]), "unknown"))
 
 
-def load_tls(settings: TlsSettings) -> Tls:
-    """Read the files that the scenario names.
+def load_tls(settings: TlsSettings, address: str = "workload.tls") -> Tls:
+    """Read the files that the scenario names at `address`.
 
     Raises:
         ServiceError: a file cannot be read or holds something else.
     """
     roots = ""
     if settings.verify:
-        roots = _certificates("ca", settings.ca) if settings.ca else _system_roots()
+        roots = _certificates(f"{address}.ca", settings.ca) if settings.ca else _system_roots()
     return Tls(
         roots=roots,
         verify=settings.verify,
         server_name=settings.server_name,
-        chain=_certificates("cert", settings.cert) if settings.cert else None,
-        key=_key(settings.key) if settings.key else None,
+        chain=_certificates(f"{address}.cert", settings.cert) if settings.cert else None,
+        key=_key(f"{address}.key", settings.key) if settings.key else None,
     )
 
 
@@ -107,16 +107,16 @@ def _certificates(name: str, path: str) -> str:
     raise _unusable(name, path, "a PEM or DER certificate")
 
 
-def _key(path: str) -> str:
-    data = _read("key", path)
+def _key(name: str, path: str) -> str:
+    data = _read(name, path)
     text = data.decode(errors="replace")
     if _PEM_KEY.search(text):
         if "ENCRYPTED" in text:
-            raise _unusable("key", path, "a private key without a passphrase")
+            raise _unusable(name, path, "a private key without a passphrase")
         return text
     label = _KEY_LABELS.get(_second_field(data))
     if label is None:
-        raise _unusable("key", path, "a PEM or DER private key")
+        raise _unusable(name, path, "a PEM or DER private key")
     body = base64.encodebytes(data).decode()
     return f"-----BEGIN {label}-----\n{body}-----END {label}-----\n"
 
@@ -135,13 +135,13 @@ def _read(name: str, path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise ServiceError(
-            f"workload.tls.{name}: cannot read {path}: {error.strerror or error}",
+            f"{name}: cannot read {path}: {error.strerror or error}",
             hint="the path is relative to the folder in which scenario runs",
         ) from error
 
 
 def _unusable(name: str, path: str, expected: str) -> ServiceError:
-    return ServiceError(f"workload.tls.{name}: {path} is not {expected}", hint="make one with openssl")
+    return ServiceError(f"{name}: {path} is not {expected}", hint="make one with openssl")
 
 
 def _load_identity(context: ssl.SSLContext, chain: str, key: str) -> None:

@@ -41,6 +41,7 @@ class Prepared:
     """Everything a runtime and the workload need from setup."""
 
     repository: Path
+    """The assembled model repository; empty where the server is remote."""
     artifacts: Mapping[str, Artifact]
     reports: tuple[StepReport, ...]
     labels: Mapping[str, str]

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from runner.errors import SetupError
 from runner.scenario.case import launch_of
-from runner.scenario.schema import DockerLaunch, ExportStep, FetchStep, Scenario, ScriptStep, SyntheticJpegDataset
+from runner.scenario.schema import (
+    DockerLaunch,
+    ExportStep,
+    FetchStep,
+    RemoteLaunch,
+    Scenario,
+    ScriptStep,
+    SyntheticJpegDataset,
+)
 from runner.scenario.schema import Step as StepConfig
 from runner.setup.base import Action, Artifact, OnProgress, Prepared, Progress, Step, StepReport
 from runner.setup.containers import Containers
@@ -21,6 +29,8 @@ from runner.setup.repository import AssembleRepository, check_sources
 from runner.setup.script import RunScript
 from runner.setup.state import StateDirectory
 from runner.setup.store import Stamp, Store
+
+_OWN_MODELS = "a remote server has its own models"
 
 
 @dataclass(frozen=True)
@@ -69,12 +79,15 @@ class _Preparation:
         self._store = Store(state, state.artifacts, "artifacts")
         self._repositories = Store(state, state.repositories, "repository", named=False)
         self._configs = {name: config.model_dump(mode="json", by_alias=True) for name, config in scenario.setup.items()}
-        self._needed = self._needed_steps()
         self._launch = launch_of(scenario)
+        # Only what is sent is made then: somebody else has set the server up.
+        self._remote = isinstance(self._launch, RemoteLaunch)
+        self._needed = self._needed_steps()
         self._containers = Containers(state.ledger, options.on_progress, offline=options.offline)
 
     def run(self) -> Prepared:
-        check_sources(self._scenario.repository.models)
+        if not self._remote:
+            check_sources(self._scenario.repository.models)
         self._containers.may_pull = True
         self._bring_image()
         self._store.sweep()
@@ -84,14 +97,18 @@ class _Preparation:
         for step in steps:
             self._artifacts[step.name] = self._store.artifact(self._realise(step, self._store))
         self._report_not_needed()
+        path = self._state.repositories if self._remote else self._assembled()
+        return Prepared(path, self._artifacts, tuple(self._reports), merge_labels(self._artifacts))
+
+    def _assembled(self) -> Path:
         repository = AssembleRepository(self._scenario, self._state, self._options.max_batch_needed)
         stamp = self._realise(repository, self._repositories)
         repository.verify(stamp.facts)
-        path = self._repositories.artifact(stamp).path
-        return Prepared(path, self._artifacts, tuple(self._reports), merge_labels(self._artifacts))
+        return self._repositories.artifact(stamp).path
 
     def plan(self) -> tuple[StepReport, ...]:
-        check_sources(self._scenario.repository.models)
+        if not self._remote:
+            check_sources(self._scenario.repository.models)
         self._bring_image()
         for name in self._needed:
             step = self._step(name)
@@ -99,16 +116,15 @@ class _Preparation:
             if stamp:
                 self._artifacts[name] = self._store.artifact(stamp)
         self._report_not_needed()
-        repository = AssembleRepository(self._scenario, self._state, self._options.max_batch_needed)
-        self._foresee(repository, self._repositories)
+        if not self._remote:
+            repository = AssembleRepository(self._scenario, self._state, self._options.max_batch_needed)
+            self._foresee(repository, self._repositories)
         return tuple(self._reports)
 
     def _needed_steps(self) -> tuple[str, ...]:
         scenario = self._scenario
-        roots = [
-            part.model_dump(mode="json", by_alias=True)
-            for part in (scenario.repository, scenario.workload, scenario.server)
-        ]
+        served = () if self._remote else (scenario.repository, scenario.server)
+        roots = [part.model_dump(mode="json", by_alias=True) for part in (*served, scenario.workload)]
         always = tuple(name for name, config in scenario.setup.items() if config.always)
         return needed_steps(self._configs, roots, always)
 
@@ -179,10 +195,16 @@ class _Preparation:
             )
 
     def _report_not_needed(self) -> None:
+        reason = "nothing that is served or sent refers to it"
+        if self._remote:
+            reason = "nothing that is sent refers to it, and a remote server is not set up from here"
         for name, config in self._scenario.setup.items():
             if name not in self._needed:
-                reason = "nothing that is served or sent refers to it"
                 self._reports.append(StepReport(name, config.kind, "not needed", reason))
+        if self._remote and self._scenario.repository.models:
+            self._reports.append(StepReport("repository", "repository", "not needed", _OWN_MODELS))
+        if self._remote and self._scenario.server.flags:
+            self._reports.append(StepReport("server.flags", "flags", "not needed", "a remote server runs already"))
 
     def _report(
         self, step: Step, action: Action, reason: str, artifact: Artifact | None = None, seconds: float = 0.0

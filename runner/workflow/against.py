@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from runner.workflow import verbs
 from runner.workflow.contract import Observer, Outcome, Rooms, RunOptions, Silent
+from runner.workflow.launches import check_takes_effect
 from runner.workflow.measuring import measure_server_run, sweep_leftovers
 from runner.workflow.order import Planned, left_over, plan_points, server_runs
 from runner.workflow.session import Session, begin, planned_case, reports_whatever_happens
@@ -100,6 +101,7 @@ def run_against(
     """
     options, observer = options or RunOptions(), observer or Silent()
     cases = verbs.checked_cases(a), verbs.checked_cases(b)
+    check_takes_effect([*cases[0], *cases[1]])
     directories = _directories(a, b, options)
     with ExitStack() as stack:
         writers = [stack.enter_context(directory.writer()) for directory in directories]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,9 @@ def measure_all(plan: Sequence[Planned], session: Session) -> None:
 
 def sweep_leftovers(session: Session) -> None:
     """Remove what dead runs left behind."""
-    session.rooms.runtime.sweep()
+    # A server that is not ours may still be coming up: it is asked again, for longer, before it is measured.
+    with suppress(ServiceError):
+        session.rooms.runtime.sweep()
     sweep_shared_memory()
 
 

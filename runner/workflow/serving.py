@@ -55,12 +55,13 @@ class Serving:
 
     def _peer(self, workload: Workload, peer: PeerEndpoint) -> Peer:
         from runner.measure.peers import Peer
-        from runner.services.base import Endpoint
 
         address = (peer.grpc if workload.protocol == "grpc" else peer.http) or ""
         key = f"{address} {workload.model_dump_json(include=_CLIENT)}"
         if key not in self._services:
-            self._services[key] = self.connect(Endpoint(http=peer.http or "", grpc=peer.grpc or ""), workload)
+            # One load has one set of headers and certificates, whichever server a request goes to.
+            theirs = replace(self.server.endpoint, http=peer.http or "", grpc=peer.grpc or "", metrics=None)
+            self._services[key] = self.connect(theirs, workload)
         return Peer(self._services[key], address, peer.weight)
 
     @contextmanager
@@ -119,11 +120,13 @@ class Serving:
 @contextmanager
 def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator[Serving]:
     """A server with this configuration, up and asked for its metadata; stopped on leaving whatever happens."""
+    from runner.scenario.schema import RemoteLaunch
     from runner.services.pipeline import read_pipeline
 
     session.servers_started += 1
     spec = server_spec(scenario, prepared, session)
-    session.observer.on_server(f"starting, log in {spec.log}")
+    verb = "connecting" if isinstance(spec.launch, RemoteLaunch) else "starting"
+    session.observer.on_server(f"{verb}, log in {spec.log}")
     with session.rooms.runtime.start(spec) as server:
         workload, connect = scenario.workload, session.rooms.connect
         first = connect(server.endpoint, workload)
@@ -144,7 +147,7 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
     """What the runtime is asked to start."""
     from runner.runtimes.base import ServerSpec
     from runner.scenario.case import launch_of
-    from runner.scenario.schema import DockerLaunch
+    from runner.scenario.schema import EmbeddedLaunch
 
     directory, launch = session.writer.directory, launch_of(scenario)
     return ServerSpec(
@@ -157,7 +160,7 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
         flags=scenario.server.flags,
         ready_timeout_s=scenario.server.ready.timeout,
         tls=_probe_tls(scenario),
-        launch=launch if isinstance(launch, DockerLaunch) else None,
+        launch=None if isinstance(launch, EmbeddedLaunch) else launch,
         reads=_artifacts_told_of(scenario, prepared),
     )
 

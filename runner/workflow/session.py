@@ -143,12 +143,15 @@ class Session:
     def recorder(self, case: Case, serving: Serving, name: str) -> Recorder | None:
         """What samples the machine beside the load of a case."""
         from runner.measure.telemetry.collect import Surroundings
+        from runner.scenario.case import launch_of
+        from runner.scenario.schema import RemoteLaunch
 
         if self.rooms.telemetry is None:
             return None
         around = Surroundings(
             metrics=serving.server.endpoint.metrics,
             server_pids=serving.server.pids(),
+            server_is_here=not isinstance(launch_of(case.scenario), RemoteLaunch),
             models=(serving.metadata.name, *serving.metadata.composing_models),
             identify=self.options.identify,
         )

@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import RigError, UsageError
+from runner.errors import RigError, ServiceError
 from runner.scenario.case import launch_of
 from runner.scenario.matrix import expand
-from runner.scenario.schema import DockerLaunch, EmbeddedLaunch
+from runner.scenario.schema import EmbeddedLaunch, RemoteLaunch
 from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions, Silent
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
+from runner.workflow.launches import check_launch, check_takes_effect
 from runner.workflow.measuring import measure_all, sweep_shared_memory
 from runner.workflow.order import Planned, anchor_case, left_over, plan_points, server_groups, with_anchors
 from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from runner.results.run import Run
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
-    from runner.scenario.schema import Scenario
+    from runner.scenario.schema import Launch
     from runner.setup.base import Prepared
     from runner.setup.reset import Removal
 
@@ -127,13 +128,20 @@ def swept_runtimes(loaded: LoadedScenario) -> Iterator[Removal]:
     from runner.runtimes.choosing import runtime_for
     from runner.setup.reset import Removal
 
-    launches = [loaded.launch, EmbeddedLaunch(), *(target.launch for target in loaded.targets.values())]
-    for launch in {launch.kind: launch for launch in reversed(launches)}.values():
+    chosen = launch_of(loaded.scenario)
+    launches = [chosen, EmbeddedLaunch(), *(target.launch for target in loaded.targets.values())]
+    for launch in {_swept_as(launch): launch for launch in reversed(launches)}.values():
         try:
             yield from (Removal("leftover", Path(line), 0, "removed") for line in runtime_for(launch).sweep())
-        except RigError as error:
-            if launch == loaded.launch:
+        except (RigError, ServiceError) as error:
+            # A server that holds models of a dead run is reason enough to say so, whichever target is chosen.
+            if launch == chosen or isinstance(error, ServiceError):
                 yield Removal("leftover", Path(launch.kind), 0, "failed", error.message)
+
+
+def _swept_as(launch: Launch) -> str:
+    """One sweep for all launches of a kind, but one for each server that is not ours."""
+    return launch.address if isinstance(launch, RemoteLaunch) else launch.kind
 
 
 def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
@@ -146,20 +154,9 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
         check_launch(case.scenario, loaded.launch.kind)
         settings_for(resolve(case.scenario.measure), case.scenario.load)
         schedule_of(case.scenario.load)
+    check_takes_effect(cases)
     anchor_case(cases, loaded.scenario.matrix.anchor)
     return cases
-
-
-def check_launch(scenario: Scenario, kind: str) -> None:
-    """Refuse a launch that the chosen runtime cannot follow, or that the workload could not reach."""
-    launch = launch_of(scenario)
-    if launch.kind != kind:
-        raise UsageError("an axis cannot change the kind of a launch", hint="write a target for each, and run both")
-    if isinstance(launch, DockerLaunch) and launch.ipc != "host" and scenario.workload.shared_memory == "system":
-        raise UsageError(
-            "workload.shared_memory is `system`, but the container of this target has memory of its own",
-            hint="set `ipc: host` in its launch, and `user` to yours",
-        )
 
 
 def default_rooms(loaded: LoadedScenario, options: RunOptions | None = None, observer: Observer | None = None) -> Rooms:
@@ -170,7 +167,8 @@ def default_rooms(loaded: LoadedScenario, options: RunOptions | None = None, obs
     from runner.services import connect
 
     options, observer = options or RunOptions(), observer or Silent()
-    runtime = runtime_for(loaded.launch, observer.on_server, offline=options.offline)
+    launch = launch_of(loaded.scenario)
+    runtime = runtime_for(launch, observer.on_server, offline=options.offline, identify=options.identify)
     return Rooms(runtime, NativeEngine(), connect, TelemetryRoom())
 
 

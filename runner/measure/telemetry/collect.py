@@ -31,9 +31,11 @@ class Surroundings:
     """What can be sampled around one server."""
 
     metrics: str | None = None
-    """host:port of the server's metrics endpoint."""
+    """The server's metrics endpoint: host:port, or a URL."""
     server_pids: Sequence[int] | None = None
     """Roots of the server's processes on this machine; None where they are not known."""
+    server_is_here: bool = True
+    """False where the server runs on another machine, so that this one's GPUs are not its own."""
     models: Collection[str] = ()
     """The called model and its parts."""
     identify: bool = False
@@ -71,7 +73,9 @@ class TelemetryRoom:
         found: list[Source] = [HostSource(around.server_pids)] if "host" in names else []
         if "prometheus" in names:
             found += _prometheus(wishes, around, absent)
-        if "gpu" in names:
+        if "gpu" in names and wishes.sources is None and not around.server_is_here:
+            absent["gpu"] = "the server is remote, this machine's GPUs are not its own: see its metrics"
+        elif "gpu" in names:
             found += self._gpu(wishes, around, absent)
         return found
 
@@ -94,7 +98,7 @@ class TelemetryRoom:
 
 
 def _prometheus(wishes: Telemetry, around: Surroundings, absent: dict[str, str]) -> list[Source]:
-    url = wishes.url or (f"http://{around.metrics}/metrics" if around.metrics else None)
+    url = wishes.url or _metrics_url(around.metrics)
     if url is None:
         absent["prometheus"] = "the server has no metrics endpoint; measure.telemetry.url names another one"
         return []
@@ -107,6 +111,10 @@ def _prometheus(wishes: Telemetry, around: Surroundings, absent: dict[str, str])
             hide=str if around.identify else hide_identifiers,
         )
     ]
+
+
+def _metrics_url(place: str | None) -> str | None:
+    return f"http://{place}/metrics" if place and "://" not in place else place
 
 
 @dataclass(frozen=True)

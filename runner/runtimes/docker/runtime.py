@@ -41,7 +41,7 @@ class DockerRuntime:
     @contextmanager
     def start(self, spec: ServerSpec) -> Iterator[RunningServer]:
         """Start a server, wait for its canary model, and remove its container on leaving whatever happens."""
-        launch = spec.launch or self._launch
+        launch = spec.launch if isinstance(spec.launch, DockerLaunch) else self._launch
         image = images.ensure(self._client, launch.image, self._say, offline=self._offline)
         with terminations_as_exit(), ExitStack() as stack:
             yield self._up(launch, image, spec, stack)

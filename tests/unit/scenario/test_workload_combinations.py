@@ -27,7 +27,7 @@ HEAD = "scenario: 1\nname: x\nworkload: {model: m, input: {I: {generate: zero, s
         ("shared_memory: system, endpoints: [{grpc: 'h:1'}]", "workload.endpoints", "only one server knows"),
         ("protocol: http, endpoints: [{grpc: 'h:1'}]", "workload.endpoints", "expected `http: host:port`"),
         ("weight: 2", "workload.weight", "expected `endpoints` beside it"),
-        ("endpoints: [{grpc: 'http://h:1/x'}]", "workload.endpoints.0.grpc", "match"),
+        ("endpoints: [{grpc: 'http://h:1/x'}]", "workload.endpoints.0.grpc", "`host:port`"),
         ("sequences: {count: 4, ids: 3}", "workload.sequences.ids", "expected at least the `count` of 4, got 3"),
         ("shared_memory: system, protocol: http", "workload.shared_memory", "expected `none` beside protocol `http`"),
         ("tensors: json", "workload.tensors", "only HTTP carries tensors as JSON"),

@@ -21,6 +21,7 @@ from runner.runtimes.serverlog import ServerLog
 from runner.scenario.schema import Workload
 from runner.services import connect
 from runner.services.base import Endpoint, TensorSpec
+from runner.services.control import ServerFacts
 from runner.services.fake import FakeModel, FakeServer, Script, identity_model
 from runner.services.kserve import KServeGrpc
 from tests.contracts.service import NUMBERS, ServiceContract
@@ -51,7 +52,7 @@ def test_connect_chooses_by_the_workload() -> None:
 
 def test_the_server_tells_its_name_version_and_models(client: Callable[..., KServeGrpc]) -> None:
     service = client(FakeServer({"b": identity_model("b"), "a": identity_model("a")}))
-    assert service.server() == ("fake-1", "0.0-fake")
+    assert service.server() == ServerFacts("fake-1", "0.0-fake")
     assert service.models() == ["a", "b"]
 
 

@@ -1,0 +1,132 @@
+"""The runtime of `launch: {kind: remote}`: connects to a server that runs, and leaves it as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+from runner.errors import ServiceError
+from runner.results.facts import hashed
+from runner.runtimes.base import Finding, RunningServer, ServerSpec
+from runner.runtimes.interrupts import terminations_as_exit
+from runner.runtimes.remote.ledger import LoadLedger
+from runner.runtimes.remote.models import LoadedModels
+from runner.runtimes.remote.reaching import endpoint_of, findings
+from runner.runtimes.remote.server import RemoteServer
+from runner.runtimes.state import state_folder
+from runner.scenario.schema import RemoteLaunch
+from runner.services.access import RefusedError
+from runner.services.control import Control, ServerFacts, control_of
+
+_PROBE_TIMEOUT_S = 2.0
+_UNLOAD_TIMEOUT_S = 60.0
+_PAUSE_S = 0.1
+
+Say = Callable[[str], None]
+
+
+class RemoteRuntime:
+    """A `Runtime` that starts nothing; `say` hears what is done to the server, which is nothing by default."""
+
+    def __init__(
+        self,
+        launch: RemoteLaunch,
+        say: Say = lambda message: None,
+        *,
+        identify: bool = False,
+        state: Path | None = None,
+    ) -> None:
+        self._launch, self._say = launch, say
+        self._hide: Callable[[str], str] = str if identify else hashed
+        self._state = state or state_folder("remote")
+
+    def preflight(self) -> Sequence[Finding]:
+        """Look whether anything listens."""
+        return tuple(findings(self._launch))
+
+    @contextmanager
+    def start(self, spec: ServerSpec) -> Iterator[RunningServer]:
+        """Wait for the server and the canary; what was loaded for that is unloaded on leaving, whatever happens."""
+        launch = spec.launch if isinstance(spec.launch, RemoteLaunch) else self._launch
+        endpoint, ledger = endpoint_of(launch), LoadLedger(self._state, launch.address)
+        with terminations_as_exit(), ExitStack() as stack:
+            say = stack.enter_context(_logged(spec.log, self._say))
+            probe = stack.enter_context(closing(control_of(endpoint, timeout_s=_PROBE_TIMEOUT_S)))
+            identity = answering(probe, launch.address, spec.ready_timeout_s)
+            control = stack.enter_context(closing(control_of(endpoint, timeout_s=spec.ready_timeout_s)))
+            models = None
+            if launch.model_control == "allowed":
+                stack.enter_context(ledger.held())
+                restore(control, ledger, say)
+                models = stack.enter_context(_loaded(LoadedModels(control, ledger, say, spec.ready_timeout_s), spec))
+            elif not ledger.in_use():
+                restore(control, ledger, say)
+            server = RemoteServer(launch.address, endpoint, spec, probe, identity, models, self._hide)
+            server.wait_ready()
+            yield server
+
+    def sweep(self) -> Sequence[str]:
+        """Unload what runs that died loaded on this server."""
+        ledger = LoadLedger(self._state, self._launch.address)
+        if not ledger.models() or ledger.in_use():
+            return ()
+        with closing(control_of(endpoint_of(self._launch), timeout_s=_UNLOAD_TIMEOUT_S)) as control, ledger.held():
+            return restore(control, ledger, lambda message: None)
+
+
+def restore(control: Control, ledger: LoadLedger, say: Say) -> tuple[str, ...]:
+    """Unload what the ledger holds; names it."""
+    left = ledger.models()
+    LoadedModels(control, ledger, say, _UNLOAD_TIMEOUT_S, list(left)).unload()
+    return tuple(f"model {model} on {ledger.address}" for model in left)
+
+
+def answering(control: Control, address: str, timeout_s: float) -> ServerFacts:
+    """What the server says of itself, once it does.
+
+    Raises:
+        ServiceError: it will not let us in, or says nothing in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return control.server()
+        except RefusedError:
+            raise
+        except ServiceError as error:
+            if time.monotonic() >= deadline:
+                message = f"the server at {address} did not answer within {timeout_s:g} s: {error.message}"
+                raise ServiceError(message, hint=f"{error.hint}; server.ready.timeout waits longer") from error
+        time.sleep(_PAUSE_S)
+
+
+@contextmanager
+def _loaded(models: LoadedModels, spec: ServerSpec) -> Iterator[LoadedModels]:
+    """Load what the workload needs; on leaving nothing of it is left."""
+    try:
+        models.load(spec.models)
+        yield models
+    except BaseException:
+        # What went wrong before matters more; the ledger keeps what could not be undone.
+        with suppress(ServiceError):
+            models.unload()
+        raise
+    models.unload()
+
+
+@contextmanager
+def _logged(path: Path, say: Say) -> Iterator[Say]:
+    """Whoever listens, and a file in the place of the server's log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+
+        def tell(message: str) -> None:
+            file.write(f"{message}\n")
+            file.flush()
+            say(message)
+
+        file.write("This server was not started here: its log is where it runs. What was done to it:\n")
+        file.flush()
+        yield tell

@@ -1,0 +1,315 @@
+"""The remote runtime against a server in this process: what it leaves alone, loads, unloads, refuses and says."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from runner.errors import RigError, ServiceError
+from runner.locks import locked
+from runner.runtimes.base import ServerSpec
+from runner.runtimes.fake import FakeRunningServer, serving
+from runner.runtimes.remote import RemoteRuntime
+from runner.runtimes.remote import server as remote_server
+from runner.runtimes.remote.ledger import LoadLedger
+from runner.runtimes.serverlog import ServerLog
+from runner.scenario.schema import RemoteLaunch
+from runner.services.fake import FakeModel, FakeServer, Script, identity_model
+from tests.contracts.runtime import RuntimeContract, answers
+
+Start = Callable[..., FakeRunningServer]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """A server that is somebody else's; of its models those named are loaded."""
+    with ExitStack() as stack:
+
+        def make(*loaded: str, port: int = 0, **script: object) -> FakeRunningServer:
+            part, other = identity_model("identity"), identity_model("other")
+            whole, second = (
+                FakeModel(dataclasses.replace(part.metadata, name=name, composing_models=("identity",)))
+                for name in ("whole", "second")
+            )
+            models = {"identity": part, "whole": whole, "second": second, "other": other}
+            fake = FakeServer(models, Script(**script))  # type: ignore[arg-type]
+            fake.unloaded, fake.explicit = set(models) - set(loaded), set(loaded)
+            return stack.enter_context(serving(fake, ServerLog(tmp_path / "theirs.log"), name="triton", port=port))
+
+        yield make
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> ServerSpec:
+    log = tmp_path / "logs" / "log"
+    return ServerSpec(repository=tmp_path, load=(), canary="identity", run_id="r", log=log, ready_timeout_s=5)
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Callable[..., RemoteRuntime]:
+    def make(server: FakeRunningServer, *, identify: bool = False, **launch: object) -> RemoteRuntime:
+        made = RemoteLaunch.model_validate({"kind": "remote", "grpc": server.endpoint.grpc, **launch})
+        return RemoteRuntime(made, identify=identify, state=tmp_path / "remote")
+
+    return make
+
+
+class TestContract(RuntimeContract):
+    @pytest.fixture
+    def theirs(self, start: Start) -> FakeRunningServer:
+        return start("other")
+
+    @pytest.fixture
+    def runtime(self, theirs: FakeRunningServer, remote: Callable[..., RemoteRuntime]) -> RemoteRuntime:
+        self.fake = theirs.fake
+        return remote(theirs, model_control="allowed")
+
+    def left(self, address: str, spec: ServerSpec) -> bool:
+        return in_memory(self.fake) == {"other"}
+
+
+def in_memory(fake: FakeServer) -> set[str]:
+    return set(fake.models) - fake.unloaded
+
+
+# --- without control ----------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_there_is_used_and_nothing_is_touched(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    theirs = start("identity", "other", fixed_models=True)
+    for control in ("never", "allowed"):
+        with remote(theirs, model_control=control).start(spec) as server:
+            server.check()
+            assert server.pids() is None
+            assert server.log_tail() == (remote_server.NO_LOG,)
+        assert in_memory(theirs.fake) == {"identity", "other"}
+
+
+def test_a_model_that_is_not_loaded_is_told_with_those_that_are(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    theirs = start("other")
+    with (
+        pytest.raises(ServiceError, match=r"'identity' is not loaded .*; ready there: other$") as caught,
+        remote(theirs).start(dataclasses.replace(spec, ready_timeout_s=600)),
+    ):
+        pytest.fail("nobody loads it, so there is nothing to wait for")
+    assert "model_control: allowed" in (caught.value.hint or "")
+    assert in_memory(theirs.fake) == {"other"}
+
+
+def test_facts_hide_the_address_unless_they_may_identify(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    theirs = start("identity")
+    with remote(theirs).start(spec) as server:
+        facts = server.facts()
+        assert facts["server"] == "triton 0.0-fake"
+        assert facts["reached_at"].startswith("sha256:")
+        assert theirs.endpoint.grpc not in str(facts)
+    with remote(theirs, identify=True).start(spec) as server:
+        assert server.facts()["reached_at"] == theirs.endpoint.grpc
+
+
+def test_a_server_that_is_not_there_is_waited_for(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    absent = RemoteLaunch(kind="remote", grpc=f"127.0.0.1:{port}")
+    with (
+        pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{port} did not answer within 0\.2 s") as caught,
+        RemoteRuntime(absent).start(dataclasses.replace(spec, ready_timeout_s=0.2)),
+    ):
+        pytest.fail("nothing is there")
+    assert "server.ready.timeout" in (caught.value.hint or "")
+    late = threading.Timer(0.3, lambda: start("identity", port=port))
+    late.start()
+    with RemoteRuntime(absent).start(dataclasses.replace(spec, ready_timeout_s=30)) as server:
+        server.check()
+    late.join()
+
+
+def test_a_server_that_goes_away_is_noticed_again_and_again(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_server, "_ASK_EVERY_S", 0.0)
+    theirs = start("identity")
+    with remote(theirs).start(spec) as server:
+        server.check()
+        theirs.fake.unloaded.add("identity")
+        for _ in range(2):
+            with pytest.raises(ServiceError, match="'identity' is no longer ready"):
+                server.check()
+        theirs.fake.dead.set()
+        assert eventually(lambda: not answers(theirs.endpoint.grpc))
+        with pytest.raises(ServiceError, match="the server is gone: "):
+            server.check()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_a_reload_of_somebody_elses_model_is_refused(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    for control in ("never", "allowed"):
+        theirs = start("identity")
+        with (
+            remote(theirs, model_control=control).start(spec) as server,
+            pytest.raises(ServiceError, match="identity cannot be loaded anew: this run did not load it"),
+        ):
+            server.reload()
+        assert theirs.fake.explicit == {"identity"}
+
+
+# --- with control -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_loaded_is_unloaded_with_what_came_with_it(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    theirs = start("other")
+    runtime = remote(theirs, model_control="allowed")
+    with runtime.start(dataclasses.replace(spec, canary="whole")) as server:
+        assert in_memory(theirs.fake) == {"whole", "identity", "other"}
+        assert server.facts()["loaded_for_this_run"] == "whole"
+    assert in_memory(theirs.fake) == {"other"}
+    assert spec.log.read_text().splitlines()[1:] == ["loaded whole", "unloaded whole"]
+
+
+def test_a_part_that_somebody_else_loaded_stays(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    theirs = start("identity")
+    with remote(theirs, model_control="allowed").start(dataclasses.replace(spec, canary="whole")):
+        pass
+    assert in_memory(theirs.fake) == {"identity"}
+
+
+def test_a_model_that_somebody_came_to_need_meanwhile_stays(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    theirs = start()
+    with remote(theirs, model_control="allowed").start(spec):
+        theirs.fake.load("second")
+    assert in_memory(theirs.fake) == {"identity", "second"}
+    assert "identity stays" in spec.log.read_text()
+
+
+def test_a_server_that_loads_nothing_on_demand_says_so(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec, tmp_path: Path
+) -> None:
+    theirs = start("other", fixed_models=True)
+    with (
+        pytest.raises(ServiceError, match="does not let models be loaded") as caught,
+        remote(theirs, model_control="allowed").start(spec),
+    ):
+        pytest.fail("not in explicit mode")
+    assert "--model-control-mode=explicit" in (caught.value.hint or "")
+    assert list((tmp_path / "remote").glob("*.json")) == []
+
+
+def test_two_runs_of_one_machine_do_not_load_on_one_server(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    theirs = start()
+    runtime = remote(theirs, model_control="allowed")
+    with (
+        runtime.start(spec),
+        pytest.raises(RigError, match=r"another run .* loads models on the server"),
+        runtime.start(dataclasses.replace(spec, canary="other")),
+    ):
+        pytest.fail("it is taken")
+    assert in_memory(theirs.fake) == set()
+
+
+# --- a run that died ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def after_a_crash(start: Start, tmp_path: Path) -> FakeRunningServer:
+    """As a run leaves it that was killed after it had loaded `whole`; somebody had loaded `other`."""
+    theirs = start("other")
+    ledger = LoadLedger(tmp_path / "remote", theirs.endpoint.grpc)
+    with ledger.held():
+        ledger.write(["whole"])
+    theirs.fake.load("whole")
+    return theirs
+
+
+def test_what_a_dead_run_loaded_is_swept(
+    after_a_crash: FakeRunningServer, remote: Callable[..., RemoteRuntime], tmp_path: Path
+) -> None:
+    runtime = remote(after_a_crash)
+    assert runtime.sweep() == (f"model whole on {after_a_crash.endpoint.grpc}",)
+    assert in_memory(after_a_crash.fake) == {"other"}
+    assert runtime.sweep() == ()
+    assert list((tmp_path / "remote").glob("*.json")) == []
+
+
+@pytest.mark.parametrize("control", ["never", "allowed"])
+def test_the_next_run_begins_with_what_a_dead_one_found(
+    after_a_crash: FakeRunningServer, remote: Callable[..., RemoteRuntime], spec: ServerSpec, control: str
+) -> None:
+    with remote(after_a_crash, model_control=control).start(dataclasses.replace(spec, canary="other")):
+        assert in_memory(after_a_crash.fake) == {"other"}
+    assert in_memory(after_a_crash.fake) == {"other"}
+
+
+def test_the_models_of_a_run_that_lives_are_not_swept(
+    after_a_crash: FakeRunningServer, remote: Callable[..., RemoteRuntime], tmp_path: Path
+) -> None:
+    ledger = LoadLedger(tmp_path / "remote", after_a_crash.endpoint.grpc)
+    with locked(ledger.path.with_suffix(".lock")):
+        assert remote(after_a_crash).sweep() == ()
+    assert "whole" in in_memory(after_a_crash.fake)
+
+
+def test_models_stay_in_the_ledger_until_their_server_can_be_reached(tmp_path: Path) -> None:
+    ledger = LoadLedger(tmp_path, "127.0.0.1:9")
+    with ledger.held():
+        ledger.write(["m"])
+    runtime = RemoteRuntime(RemoteLaunch(kind="remote", grpc="127.0.0.1:9"), state=tmp_path)
+    with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
+        runtime.sweep()
+    assert ledger.models() == ("m",)
+
+
+def test_the_ledger_holds_no_secret(start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec) -> None:
+    runtime = remote(start(), model_control="allowed", headers={"Authorization": "Bearer hunter2"})
+    with runtime.start(spec):
+        (ledger,) = runtime._state.glob("*.json")
+        assert '"models": ["identity"]' in ledger.read_text()
+        assert b"hunter2" not in ledger.read_bytes() + spec.log.read_bytes()
+
+
+def test_a_ledger_that_was_tampered_with_is_named(tmp_path: Path) -> None:
+    ledger = LoadLedger(tmp_path, "h:1")
+    ledger.path.write_text("{")
+    with pytest.raises(RigError, match="is not what this tool writes"):
+        ledger.models()
+
+
+# --- looking ------------------------------------------------------------------------------------------------------
+
+
+def test_preflight_looks_at_every_address(start: Start) -> None:
+    theirs = start()
+    launch = RemoteLaunch(kind="remote", grpc=theirs.endpoint.grpc, http="127.0.0.1:9", metrics="http://127.0.0.1:9/m")
+    levels = {finding.check: finding.level for finding in RemoteRuntime(launch).preflight()}
+    assert levels == {"gRPC": "ok", "HTTP": "fail", "metrics": "warn"}
