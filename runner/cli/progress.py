@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.cli.console import note, use_color
+from runner.results.sentence import capacity_sentence
 from runner.workflow import Observer, Silent
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from runner.measure.watch import TrialProgress
+    from runner.results.capacity import Probe
     from runner.results.records import Trial
     from runner.scenario.case import Case
     from runner.setup.base import Progress, StepReport
@@ -70,6 +72,9 @@ class PlainObserver:
     def on_progress(self, progress: TrialProgress) -> None:
         if self._due():
             note(f"point {self._case}: {describe(progress)}")
+
+    def on_probe(self, case: Case, probe: Probe) -> None:
+        note(f"point {case.id}: {probed(probe)}")
 
     def on_trial(self, trial: Trial) -> None:
         self._eta.finish(trial.elapsed_s)
@@ -137,6 +142,9 @@ class LiveObserver:
     def on_progress(self, progress: TrialProgress) -> None:
         self._bars.update(self._now, detail=describe(progress))
 
+    def on_probe(self, case: Case, probe: Probe) -> None:
+        self._say(f"{case.id}: {probed(probe)}")
+
     def on_trial(self, trial: Trial) -> None:
         self._eta.finish(trial.elapsed_s)
         self._say(f"{named(trial)}: {outcome(trial)}")
@@ -180,6 +188,13 @@ def describe(progress: TrialProgress) -> str:
     )
 
 
+def probed(probe: Probe) -> str:
+    """One load of a search in one line."""
+    level = f"{probe.level:g}/s" if probe.over == "rate" else f"{probe.level:g} in flight"
+    attempt = f"search {probe.attempt + 1}, " if probe.attempt else ""
+    return f"{attempt}{probe.stage} {level}: {probe.verdict} ({probe.reason}) in {probe.elapsed_s:.0f} s"
+
+
 def named(trial: Trial) -> str:
     """The point, and which of its measurements this was."""
     if trial.anchor:
@@ -189,6 +204,8 @@ def named(trial: Trial) -> str:
 
 def outcome(trial: Trial) -> str:
     """A finished point in one line."""
+    if trial.capacity is not None:
+        return f"{trial.state}, {capacity_sentence(trial.capacity)}"
     if trial.summary is None:
         return f"{trial.state}: {trial.failure}"
     rate = trial.summary.inferences_per_s

@@ -133,6 +133,12 @@ RULES: dict[str, Rule] = {
             "at most {answered:.4g} requests/s were answered, and those in flight grew by {value:.0%} of their mean "
             "over the window: the server does not keep up with this rate; lower it",
         ),
+        Rule(
+            "non_monotone",
+            "informs",
+            "capacity search: a load misses the limit more than a higher one does, by 3 standard errors (isotonic fit)",
+            "{what}",
+        ),
         Rule("wrong_output", "invalidates", "sampled outputs differ from the reference", "{what}"),
         Rule("throttled_thermal", "invalidates", "GPU slowed by temperature for > 0.5 % of the window", "{what}"),
         Rule("throttled_hw", "invalidates", "GPU slowed by its hardware for > 0.5 % of the window", "{what}"),

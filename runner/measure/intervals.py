@@ -25,6 +25,7 @@ __all__ = [
     "batch_count",
     "binomial_quantile",
     "half_width",
+    "inefficiency",
     "lag1_correlation",
     "mean_latency",
     "order_statistics",
@@ -147,7 +148,7 @@ def percentile(series: Series, percent: float, confidence: float, latency: Histo
     histogram = latency if latency is not None else series.latency()
     n, q = histogram.count, percent / 100
     value_ns = histogram.quantile(q)
-    n_eff = n / _inefficiency(series, q, bucket_index(value_ns))
+    n_eff = n / inefficiency(series, q, bucket_index(value_ns))
     low, high = order_statistics(histogram, q, n_eff, confidence)
     return Percentile(percent, Estimate(value_ns / 1e6, low, high), n_eff)
 
@@ -166,7 +167,7 @@ def order_statistics(
     return low, high
 
 
-def _inefficiency(series: Series, q: float, value_bucket: int) -> float:
+def inefficiency(series: Series, q: float, value_bucket: int) -> float:
     """tau: requests per independent one."""
     count = min(MAX_BATCHES, len(series), series.completions)
     if count < 2:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runner.errors import UsageError
 from runner.load.plan import ClosedLoop, Constant, Gamma, Intervals, OpenLoop, Periodic, Poisson, Replay, Schedule
-from runner.measure.settings import MeasureSettings
+from runner.measure.settings import MeasureSettings, longest_trial_s, resolve
 from runner.scenario.arrivals import Arrivals, ArrivalsError, read_intervals, read_timestamps
 from runner.scenario.schema import (
     ConcurrencyLoad,
@@ -19,6 +19,8 @@ from runner.scenario.schema import (
     PeriodicLoad,
     PoissonLoad,
     ReplayLoad,
+    Scenario,
+    SlaLoad,
 )
 
 CEILING_SLOTS = 16
@@ -46,6 +48,8 @@ def schedule_of(load: Load) -> Schedule:
             arrivals = Intervals(gaps_ns=send_times(load).values_ns)
         case ReplayLoad():
             arrivals = Replay(offsets_ns=send_times(load).values_ns)
+        case SlaLoad():
+            raise UsageError("load.kind: a search (kind sla) is no load by itself", hint="name the load that it found")
     return OpenLoop(arrivals=arrivals, max_in_flight=load.max_in_flight)
 
 
@@ -116,6 +120,8 @@ def settings_for(settings: MeasureSettings, load: Load) -> MeasureSettings:
     Raises:
         UsageError: a soak of a load that ends by itself.
     """
+    if isinstance(load, SlaLoad):
+        return _for_search(settings)
     if not ends_by_itself(load):
         return settings
     if settings.soak:
@@ -131,6 +137,34 @@ def settings_for(settings: MeasureSettings, load: Load) -> MeasureSettings:
         warmup_min_requests_per_slot=0,
         warmup_max_fraction=0.0,
     )
+
+
+def _for_search(settings: MeasureSettings) -> MeasureSettings:
+    """A search decides itself how long its loads last, and repeats itself as a whole."""
+    rivals = {
+        "measure.soak": settings.soak,
+        "measure.requests": settings.requests is not None,
+        "measure.stability.kind": settings.windows is not None,
+    }
+    for address, given in rivals.items():
+        if given:
+            raise UsageError(
+                f"{address}: a search (load.kind sla) decides itself how long its loads last",
+                hint=f"remove {address} (profile reference has a number of requests); load.probe says how long",
+            )
+    return replace(settings, repeats=1)
+
+
+def longest_case_s(scenario: Scenario) -> float:
+    """Longest time of load that a case can take: of a search by its budget."""
+    load, longest_s = scenario.load, longest_trial_s(scenario.measure)
+    if not isinstance(load, SlaLoad):
+        return longest_s
+    settings = resolve(scenario.measure)
+    each_s = settings.warmup_min_s + max(load.confirm.window, load.probe.max) + settings.drain_s
+    by_probes_s = load.budget.probes * each_s
+    # The budget ends the search; what is found by then is confirmed all the same.
+    return load.attempts * (min(by_probes_s, load.budget.time or by_probes_s) + load.confirm.repeats * each_s)
 
 
 def schedule_facts(load: Load) -> dict[str, str]:

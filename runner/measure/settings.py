@@ -33,6 +33,15 @@ class WindowsRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LimitRule:
+    """A limit on the latency that a probe of a capacity search is counted against."""
+
+    percentile: float
+    """Percent."""
+    limit_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureSettings:
     """Every decision of one measurement; times in seconds, shares and precisions as fractions."""
 
@@ -62,6 +71,8 @@ class MeasureSettings:
     """How often the whole measurement is done."""
     windows: WindowsRule | None = None
     """Stop by this rule instead of by precision."""
+    limit: LimitRule | None = None
+    """Count against this limit, and stop when there is a verdict, unless `windows` says when to stop."""
     requests: int | None = None
     """Measure exactly so many requests, from the first send to the last answer, instead of the stop rule."""
     whole: bool = False

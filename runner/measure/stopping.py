@@ -16,6 +16,7 @@ StopReason = Literal[
     "precision reached",
     "three windows alike",
     "windows never alike",
+    "verdict reached",
     "time cap",
     "all requests answered",
     "too many errors",
@@ -77,7 +78,7 @@ def decide(series: Series, settings: MeasureSettings, slots: int) -> Decision:
     inner = series.within(window)
     if warmup.steady and good_enough(inner, window, settings) and not _fell(series, warmup, window):
         return Decision(True, "precision reached", now_ns, window, warmup)
-    return go_on(_doubled(floor(series, settings, slots), floor_ns, now_ns))
+    return go_on(doubled(floor(series, settings, slots), floor_ns, now_ns))
 
 
 def _fell(series: Series, warmup: Warmup, window: Window) -> bool:
@@ -87,7 +88,8 @@ def _fell(series: Series, warmup: Warmup, window: Window) -> bool:
     return find_fall(series.within(Window(warmup.floor_ns, window.end_ns)), SUSPICION).found
 
 
-def _doubled(start_ns: int, step_ns: int, now_ns: int) -> int:
+def doubled(start_ns: int, step_ns: int, now_ns: int) -> int:
+    """The next look: the first doubling of the step that lies behind `now_ns`."""
     step = max(step_ns, 1)
     while start_ns + step <= now_ns:
         step *= 2

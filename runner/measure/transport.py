@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runner.load.plan import GrpcUnary, Http, Identity, Tls, Weighted
-from runner.scenario.schema_load import ClientSettings
+from runner.scenario.schema_client import ClientSettings
 from runner.services.base import Route
 
 

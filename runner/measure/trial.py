@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,20 @@ from runner.measure.loads import (
 )
 from runner.measure.peers import Peer, Readings, check_peers, growth, readings, spread
 from runner.measure.raw import Raw, write_raw
+from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, encoded_histograms, summarise
+from runner.measure.tally import Judge, decide_by_verdict, tally
 from runner.measure.telemetry.collect import observe
 from runner.measure.telemetry.sampler import Recorder
 from runner.measure.transport import transport
-from runner.measure.watch import OnProgress, Watch
+from runner.measure.watch import OnProgress, Rule, Watch
 from runner.measure.whole import whole_load
+from runner.results.capacity import Probe
 from runner.results.records import Counts, ModelFacts, ModelStatistics, Trial
 from runner.runtimes.interrupts import Stop
 from runner.scenario.case import Case
+from runner.scenario.schema import Load
 from runner.services.base import Endpoint, Service
 from runner.services.pipeline import Pipeline
 
@@ -105,10 +110,12 @@ def measure_case(
     references: References = References(),  # noqa: B008  # frozen
     stop: Stop | None = None,
     peers: Sequence[Peer] = (),
+    verdict: Judge | None = None,
 ) -> Trial:
     """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given.
 
-    What the numbers are made from is kept in the file `raw`.
+    What the numbers are made from is kept in the file `raw`. A probe of a search, which `settings.limit` makes of it,
+    lasts until there is a `verdict`.
     """
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
@@ -135,6 +142,7 @@ def measure_case(
             ceiling_per_s=ceiling_per_s,
             raw=raw,
             telemetry=telemetry or Recorder(),
+            verdict=verdict,
         )
         trial = _measured(case, blank, target, payloads, orders)
         if orders.stop.asked() and not settings.soak:
@@ -157,6 +165,13 @@ class _Orders:
     raw: Path | None
     """Where the closed slices go."""
     telemetry: Recorder
+    verdict: Judge | None
+
+    def rule(self, load: Load) -> Rule | None:
+        """What ends a probe, unless three windows do."""
+        if self.verdict is None or self.settings.windows is not None:
+            return None
+        return partial(decide_by_verdict, judge=self.verdict, asked_per_s=asked_per_s(load))
 
 
 def failed_trial(case: Case, error: RunnerError, labels: Mapping[str, str] | None = None) -> Trial:
@@ -197,6 +212,7 @@ def _measured(
         target.server_check,
         orders.on_progress,
         orders.stop.asked,
+        orders.rule(case.scenario.load),
     )
     before = target.readings()
     with orders.telemetry as telemetry:
@@ -259,11 +275,21 @@ def _judged(
         histograms=encoded_histograms(findings),
         telemetry=observed.series,
         telemetry_absent=observed.absent,
+        probe=_probe(slices, window, orders, watch, load),
     )
     if orders.raw is None:
         return trial
     how = {"workers": result.workers, "slots": slots, "floor_ns": watch.warmup.floor_ns, "stop_reason": watch.reason}
     return replace(trial, raw=write_raw(orders.raw, trial, Raw.of(slices, window, evidence, **how)))
+
+
+def _probe(slices: Sequence[Slice], window: Window, orders: _Orders, watch: Watch, load: Load) -> Probe | None:
+    """The verdict on what the window counted, if somebody asked for one."""
+    limit = orders.settings.limit
+    if limit is None or orders.verdict is None:
+        return None
+    series = Series.of(slices).within(window)
+    return orders.verdict(tally(series, limit, asked_per_s(load), watch.warmup.steady))
 
 
 def _evidence(recorded: Trial, watch: Watch, result: LoadResult, case: Case, findings: Findings) -> Evidence:

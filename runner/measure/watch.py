@@ -12,7 +12,7 @@ from runner.load.engine import LoadResult, Slice
 from runner.load.history import History
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
-from runner.measure.stopping import Spread, StopReason, decide, first_look_ns, too_many_errors
+from runner.measure.stopping import Decision, Spread, StopReason, decide, first_look_ns, too_many_errors
 from runner.measure.warmup import Warmup, find_warmup
 from runner.measure.windows import decide_by_windows
 from runner.results.histogram import Histogram
@@ -42,6 +42,8 @@ class TrialProgress:
 
 
 OnProgress = Callable[[TrialProgress], None]
+Rule = Callable[[Series, MeasureSettings, int], Decision]
+"""When to stop, from the slices so far and the requests kept in flight."""
 
 
 class Watch:
@@ -55,6 +57,7 @@ class Watch:
         server_check: Callable[[], None],
         on_progress: OnProgress | None = None,
         stop_asked: Callable[[], bool] = lambda: False,
+        rule: Rule | None = None,
     ) -> None:
         self.stop_asked = stop_asked
         self.settings, self.slots, self.batch = settings, slots, batch
@@ -72,7 +75,7 @@ class Watch:
         self.warmup = Warmup(0, True, 0.0)
         self.apart: Spread | None = None
         """Why windows that should be alike are not."""
-        self._decide = decide if settings.windows is None else decide_by_windows
+        self._decide = rule or (decide if settings.windows is None else decide_by_windows)
         self._window: Window | None = None
         self._next_look_ns = first_look_ns(settings)
         self._next_check_ns = CHECK_EVERY_NS

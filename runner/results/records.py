@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from runner.results.capacity import Capacity, Probe
+
 TrialState = Literal["ok", "invalid", "failed", "interrupted"]
 """ok: every check held · invalid: measured, but a flag forbids using it · failed: no measurement · interrupted."""
 
@@ -307,3 +309,7 @@ class Trial:
     """Series of the machine, the server and the GPUs, joined to the window."""
     telemetry_absent: dict[str, str] = field(default_factory=dict)
     """Series or source -> why it is not there."""
+    probe: Probe | None = None
+    """This was one load of a capacity search; in no table of points."""
+    capacity: Capacity | None = None
+    """The case was measured by a search: this is its answer, and the numbers are those of the confirmation."""

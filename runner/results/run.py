@@ -133,6 +133,8 @@ class Run:
     """Case id -> what its repeats showed, where several were planned."""
     repeats: dict[str, tuple[Trial, ...]] = field(default_factory=dict)
     """Case id -> the latest trial of each repeat, in order of the repeats."""
+    probes: dict[str, tuple[Trial, ...]] = field(default_factory=dict)
+    """Case id -> the loads of its capacity search, in their order."""
     anchors: tuple[Trial, ...] = ()
     """Measurements of the anchor point, in order of time."""
     anchor_steps: tuple[AnchorStep, ...] = ()
@@ -186,7 +188,7 @@ def load_run(path: Path) -> Run:
     events = [_event(journal, entry) for entry in content.entries]
     started = _started(journal, events)
     cases, trials = started.cases if started else (), _only(Trial, events)
-    repeats = _by_repeat(trial for trial in flag_drift(trials) if not trial.anchor)
+    repeats = _by_repeat(trial for trial in flag_drift(trials) if not trial.anchor and trial.probe is None)
     together = {case.case_id: pooled(case, repeats[case.case_id]) for case in cases if case.case_id in repeats}
     return Run(
         path=path,
@@ -196,6 +198,7 @@ def load_run(path: Path) -> Run:
         trials={case_id: trial for case_id, (trial, _) in together.items()},
         spreads={case_id: spread for case_id, (_, spread) in together.items() if spread is not None},
         repeats=repeats,
+        probes=_by_case(trials),
         anchors=tuple(trial for trial in trials if trial.anchor),
         anchor_steps=anchor_steps(trials),
         resumed=tuple(_only(Resumed, events)),
@@ -207,7 +210,21 @@ def recorded_trials(path: Path) -> tuple[Trial, ...]:
     """Every measurement as the journal of the run in `path` holds it: not pooled, not flagged later."""
     journal = path / "journal.jsonl"
     trials = _only(Trial, (_event(journal, entry) for entry in read_journal(journal).entries))
-    return tuple({(trial.case_id, trial.repeat, trial.anchor): trial for trial in trials}.values())
+    return tuple({(trial.case_id, trial.repeat, trial.anchor, _turn(trial)): trial for trial in trials}.values())
+
+
+def _by_case(trials: Iterable[Trial]) -> dict[str, tuple[Trial, ...]]:
+    """The latest trial of each load of each search."""
+    found: dict[str, dict[tuple[int, int], Trial]] = {}
+    for trial in trials:
+        if (turn := _turn(trial)) is not None:
+            found.setdefault(trial.case_id, {})[turn] = trial
+    return {case_id: tuple(by_turn[turn] for turn in sorted(by_turn)) for case_id, by_turn in found.items()}
+
+
+def _turn(trial: Trial) -> tuple[int, int] | None:
+    """Which load of which attempt of a search this is."""
+    return None if trial.probe is None else (trial.probe.attempt, trial.probe.number)
 
 
 def _by_repeat(trials: Iterable[Trial]) -> dict[str, tuple[Trial, ...]]:

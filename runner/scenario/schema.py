@@ -19,16 +19,15 @@ from runner.scenario.schema_base import (
     Strict,
     refuse,
 )
+from runner.scenario.schema_client import ClientSettings, OpenLoad
 from runner.scenario.schema_docker import DockerLaunch, Gpus, Ulimits
 from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
 from runner.scenario.schema_load import (
-    ClientSettings,
     ConcurrencyLoad,
     ConstantLoad,
     GammaLoad,
     IntervalsLoad,
     Load,
-    OpenLoad,
     PeriodicLoad,
     PoissonLoad,
     ReplayLoad,
@@ -62,6 +61,7 @@ from runner.scenario.schema_setup import (
     StepBase,
     SyntheticJpegDataset,
 )
+from runner.scenario.schema_sla import SlaLoad
 from runner.scenario.schema_targets import (
     BoolVar,
     EmbeddedLaunch,
@@ -135,6 +135,7 @@ __all__ = [
     "Sequences",
     "Server",
     "Sha256",
+    "SlaLoad",
     "Stability",
     "Step",
     "StepBase",

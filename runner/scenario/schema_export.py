@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from runner.scenario import (
     schema,
+    schema_client,
     schema_docker,
     schema_inputs,
     schema_load,
@@ -22,6 +23,7 @@ from runner.scenario import (
     schema_measure,
     schema_remote,
     schema_setup,
+    schema_sla,
     schema_targets,
     schema_telemetry,
     schema_tune,
@@ -38,7 +40,9 @@ _MODULES = (
     schema_docker,
     schema_remote,
     schema_setup,
+    schema_client,
     schema_load,
+    schema_sla,
     schema_matrix,
     schema_measure,
     schema_telemetry,

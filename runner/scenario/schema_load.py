@@ -6,28 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from runner.scenario.schema_base import Strict, refuse
+from runner.scenario.schema_base import refuse
+from runner.scenario.schema_client import MAX_RATE, ClientSettings, OpenLoad
+from runner.scenario.schema_sla import SlaLoad
 from runner.units import Rate
 
-MAX_RATE = 10_000_000.0
-
 _PositiveRate = Annotated[Rate, Field(gt=0, le=MAX_RATE)]
-_Limit = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class ClientSettings(Strict):
-    """What every load can say of the client that makes it."""
-
-    connections: int | None = Field(default=None, ge=1, le=1024)
-    """Connections of each engine thread to each endpoint; by default one over gRPC, over HTTP one for each request in
-    flight."""
-    streams_per_connection: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Most gRPC requests in flight on a connection; connections are then as many as that takes."""
-    workers: int | None = Field(default=None, ge=1, le=256)
-    """Engine threads; by default one for eight processors, at most four, with at least 16 requests in flight each; for
-    an open loop at least two."""
-    pin_cpus: tuple[Annotated[int, Field(ge=0, le=4095)], ...] | None = None
-    """Processors that the engine threads are pinned to in turn."""
 
 
 class ConcurrencyLoad(ClientSettings):
@@ -37,20 +21,6 @@ class ConcurrencyLoad(ClientSettings):
     """The load model."""
     concurrency: int = Field(default=1, ge=1, le=100_000)
     """Requests in flight."""
-
-
-class OpenLoad(ClientSettings):
-    """What every open loop has: requests leave at their times, whether or not earlier ones were answered."""
-
-    max_in_flight: _Limit = 10_000
-    """A request that is due while so many are in flight is not sent but counted as dropped."""
-
-    @model_validator(mode="after")
-    def _connections_are_known(self) -> Self:
-        if self.streams_per_connection is not None and self.connections is None:
-            problem = "expected `connections` beside it: an open loop does not say how many requests are in flight"
-            raise refuse("streams_per_connection", problem, "write `connections`")
-        return self
 
 
 class ConstantLoad(OpenLoad):
@@ -129,7 +99,7 @@ class PeriodicLoad(ClientSettings):
         return self
 
 
-_KINDS = ("concurrency", "constant", "poisson", "gamma", "intervals", "replay", "periodic")
+_KINDS = ("concurrency", "constant", "poisson", "gamma", "intervals", "replay", "periodic", "sla")
 
 
 def _tag(value: Any) -> str | None:
@@ -148,7 +118,8 @@ Load = Annotated[
     | Annotated[GammaLoad, Tag("load:gamma")]
     | Annotated[IntervalsLoad, Tag("load:intervals")]
     | Annotated[ReplayLoad, Tag("load:replay")]
-    | Annotated[PeriodicLoad, Tag("load:periodic")],
+    | Annotated[PeriodicLoad, Tag("load:periodic")]
+    | Annotated[SlaLoad, Tag("load:sla")],
     Discriminator(
         _tag,
         custom_error_type="union_tag_invalid",

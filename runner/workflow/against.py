@@ -21,7 +21,7 @@ from runner.workflow import verbs
 from runner.workflow.contract import Observer, Outcome, Rooms, RunOptions, Silent
 from runner.workflow.launches import check_takes_effect
 from runner.workflow.measuring import measure_server_run, sweep_leftovers
-from runner.workflow.order import Planned, left_over, plan_points, server_runs
+from runner.workflow.order import Planned, is_search, left_over, plan_points, server_runs
 from runner.workflow.session import Session, begin, planned_case, reports_whatever_happens
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def run_against(
     options, observer = options or RunOptions(), observer or Silent()
     cases = verbs.checked_cases(a), verbs.checked_cases(b)
     check_takes_effect([*cases[0], *cases[1]])
+    _refuse_searches(*cases)
     directories = _directories(a, b, options)
     with ExitStack() as stack:
         writers = [stack.enter_context(directory.writer()) for directory in directories]
@@ -128,6 +129,17 @@ def run_against(
         for writer, outcome in zip(writers, outcomes, strict=True):
             writer.finish("partial" if outcome.problems else "complete")
     return Outcome(directories[0].path, directories[0].load()), Outcome(directories[1].path, directories[1].load())
+
+
+def _refuse_searches(*cases: Sequence[Case]) -> None:
+    """A search has no pairs of measurements: both would end at loads of their own."""
+    from runner.errors import UsageError
+
+    if any(is_search(case) for side in cases for case in side):
+        raise UsageError(
+            "load.kind: a search (kind sla) cannot be measured in turn with another one",
+            hint="search with each alone, then compare both at one rate",
+        )
 
 
 def _directories(a: LoadedScenario, b: LoadedScenario, options: RunOptions) -> tuple[RunDirectory, RunDirectory]:

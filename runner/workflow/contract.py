@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runner.errors import EXIT_OK, PointsError
+from runner.errors import EXIT_OK, GateError, PointsError
 from runner.workflow.order import Planned, server_runs
 
 if TYPE_CHECKING:
     from runner.load.engine import Engine
     from runner.measure.telemetry.collect import TelemetryRoom
     from runner.measure.watch import TrialProgress
+    from runner.results.capacity import Probe
     from runner.results.records import Trial
     from runner.results.run import Run
     from runner.runtimes.base import Runtime
@@ -45,6 +46,7 @@ class Observer(Protocol):
     def on_server(self, message: str) -> None: ...
     def on_case(self, case: Case) -> None: ...
     def on_progress(self, progress: TrialProgress) -> None: ...
+    def on_probe(self, case: Case, probe: Probe) -> None: ...
     def on_trial(self, trial: Trial) -> None: ...
 
 
@@ -57,6 +59,7 @@ class Silent:
     def on_server(self, message: str) -> None: ...
     def on_case(self, case: Case) -> None: ...
     def on_progress(self, progress: TrialProgress) -> None: ...
+    def on_probe(self, case: Case, probe: Probe) -> None: ...
     def on_trial(self, trial: Trial) -> None: ...
 
 
@@ -74,9 +77,18 @@ class Outcome:
         return tuple(f"{point.case.case_id} is {point.state}: {point.reason}" for point in points)
 
     @property
+    def missed(self) -> tuple[str, ...]:
+        """One line for each service-level objective that is missed: a limit that no load meets."""
+        trials = (point.trial for point in self.run.points() if point.trial is not None)
+        found = ((trial.case_id, trial.capacity) for trial in trials)
+        return tuple(f"{name}: {each.reason}" for name, each in found if each and each.status == "infeasible")
+
+    @property
     def exit_code(self) -> int:
-        """0 when every point is usable, else that of PointsError."""
-        return PointsError.exit_code if self.problems else EXIT_OK
+        """0 when every point is usable and no objective is missed, else that of PointsError or GateError."""
+        if self.problems:
+            return PointsError.exit_code
+        return GateError.exit_code if self.missed else EXIT_OK
 
 
 @dataclass(frozen=True)
@@ -107,11 +119,12 @@ class Plan:
     @property
     def longest_s(self) -> float | None:
         """Every measurement at its time cap; setup and starts of the server not counted. None: a soak has no cap."""
-        from runner.measure.settings import is_endless, longest_trial_s
+        from runner.measure.loads import longest_case_s
+        from runner.measure.settings import is_endless
 
         if any(is_endless(each.case.scenario.measure) for each in self.measurements):
             return None
-        load_s = sum(longest_trial_s(each.case.scenario.measure) for each in self.measurements)
+        load_s = sum(longest_case_s(each.case.scenario) for each in self.measurements)
         return load_s + self.cooldown_s * max(len(self.measurements) - 1, 0)
 
     @property

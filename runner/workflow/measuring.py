@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import LoadError, ServiceError
 from runner.workflow.groups import prepare_group
-from runner.workflow.order import Planned, needs_reload, server_runs
+from runner.workflow.order import Planned, is_search, needs_reload, server_runs
 from runner.workflow.serving import Serving, served
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def sweep_leftovers(session: Session) -> None:
 def measure_server_run(run: Sequence[Planned], plan: Sequence[Planned], session: Session) -> None:
     """Make a part of the plan for which one server will do, on fresh ones as often as it dies."""
     prepared = prepared_for(run[0].case, plan, session)
+    if is_search(run[0].case):
+        from runner.workflow.searching import search_case  # it measures with the functions of this module
+
+        search_case(run[0], prepared, session)
+        return
     rest = list(run)
     while rest:
         with served(run[0].case.scenario, prepared, session) as serving:
@@ -68,7 +73,7 @@ def measure_until_gone(run: Sequence[Planned], serving: Serving, session: Sessio
         session.writer.append(trial)
         session.observer.on_trial(trial)
         session.stopped_after(planned)
-        if _died(serving.server, session):
+        if died(serving.server, session):
             return list(run[number + 1 :])
         before = planned
     return []
@@ -103,8 +108,8 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
     from runner.measure.settings import resolve
     from runner.measure.trial import measure_case
 
-    case = planned.case
-    settings = resolve(case.scenario.measure)
+    case, probing = planned.case, planned.probing
+    settings = probing.settings if probing else resolve(case.scenario.measure)
     with serving.payloads(case, session.writer.directory.name) as payloads:
         return measure_case(
             case,
@@ -128,6 +133,7 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             references=payloads.references,
             stop=session.stop,
             peers=serving.peers_for(case.scenario.workload),
+            verdict=probing.judge if probing else None,
         )
 
 
@@ -140,6 +146,8 @@ def records_path(planned: Planned, repeats: int, session: Session) -> Path | Non
 
 def point_name(planned: Planned, repeats: int) -> str:
     """Names the files of one measurement."""
+    if planned.probing is not None:
+        return f"{planned.case.id}-{planned.probing.name}"
     suffix = f"-anchor{planned.repeat}" if planned.anchor else f"-repeat{planned.repeat}" if repeats > 1 else ""
     return f"{planned.case.id}{suffix}"
 
@@ -147,10 +155,11 @@ def point_name(planned: Planned, repeats: int) -> str:
 def raw_path(planned: Planned, session: Session) -> Path:
     """Where the closed slices of a measurement go."""
     kind = "anchor" if planned.anchor else "r"
-    return session.writer.directory.path / "slices" / f"{planned.case.id}-{kind}{planned.repeat}.hlog"
+    name = planned.probing.name if planned.probing else f"{kind}{planned.repeat}"
+    return session.writer.directory.path / "slices" / f"{planned.case.id}-{name}.hlog"
 
 
-def _died(server: RunningServer, session: Session) -> bool:
+def died(server: RunningServer, session: Session) -> bool:
     """Whether the server is gone; after several deaths in a row its error is raised instead."""
     try:
         server.check()

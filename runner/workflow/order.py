@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from runner.errors import UsageError
 from runner.scenario.diagnostics import did_you_mean
+from runner.scenario.schema import SlaLoad
 
 if TYPE_CHECKING:
+    from runner.measure.settings import MeasureSettings
+    from runner.measure.tally import Judge
     from runner.scenario.case import Case
     from runner.scenario.schema import Anchor
 
@@ -28,6 +31,15 @@ FEW = 3
 
 
 @dataclass(frozen=True)
+class Probing:
+    """What makes a measurement a probe of a search: its own settings, a judge, and a name for its files."""
+
+    name: str
+    settings: MeasureSettings
+    judge: Judge
+
+
+@dataclass(frozen=True)
 class Planned:
     """One measurement to come."""
 
@@ -36,6 +48,8 @@ class Planned:
     block: int = 0
     anchor: bool = False
     """Measured only to see whether the rig drifts; `repeat` counts the anchors then."""
+    probing: Probing | None = None
+    """This is one load of a capacity search."""
 
     @property
     def unit(self) -> tuple[str, int]:
@@ -118,7 +132,13 @@ def server_runs(plan: Sequence[Planned]) -> list[tuple[Planned, ...]]:
 
 def needs_fresh_server(before: Planned, now: Planned) -> bool:
     """Whether `now` may not be measured on the server that `before` ran on."""
-    return before.case.server_key != now.case.server_key or isolation(before, now) == "restart"
+    searched = is_search(before.case) or is_search(now.case)
+    return searched or before.case.server_key != now.case.server_key or isolation(before, now) == "restart"
+
+
+def is_search(case: Case) -> bool:
+    """Its load is not given but looked for, on servers of its own."""
+    return isinstance(case.scenario.load, SlaLoad)
 
 
 def needs_reload(before: Planned, now: Planned) -> bool:

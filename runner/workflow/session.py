@@ -72,10 +72,11 @@ def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], opti
 
 def planned_case(case: Case) -> PlannedCase:
     """What the journal keeps of a case, with what its profile decides about repeats."""
+    from runner.measure.loads import settings_for
     from runner.measure.settings import resolve
     from runner.results.run import PlannedCase
 
-    settings = resolve(case.scenario.measure)
+    settings = settings_for(resolve(case.scenario.measure), case.scenario.load)
     asked = {"throughput": settings.throughput, "mean": settings.mean}
     asked |= {f"p{q:g}": width for q, width in settings.percentile_precision.items()}
     return replace(

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import RigError, ServiceError
+from runner.errors import RigError, ServiceError, UsageError
 from runner.scenario.case import launch_of
 from runner.scenario.matrix import expand
 from runner.scenario.schema import EmbeddedLaunch, RemoteLaunch
@@ -16,14 +16,14 @@ from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions,
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
 from runner.workflow.launches import check_launch, check_takes_effect
 from runner.workflow.measuring import measure_all, sweep_shared_memory
-from runner.workflow.order import Planned, anchor_case, left_over, plan_points, server_groups, with_anchors
+from runner.workflow.order import Planned, anchor_case, is_search, left_over, plan_points, server_groups, with_anchors
 from runner.workflow.session import Session, begin, reports_whatever_happens, run_directory
 
 if TYPE_CHECKING:
     from runner.results.run import Run
     from runner.scenario.case import Case
     from runner.scenario.loading import LoadedScenario
-    from runner.scenario.schema import Launch
+    from runner.scenario.schema import Launch, Scenario
     from runner.setup.base import Prepared
     from runner.setup.reset import Removal
 
@@ -67,10 +67,11 @@ def planned_measurements(
 
     Anchors go around whatever is left: the rig may have changed while nothing ran.
     """
+    from runner.measure.loads import settings_for
     from runner.measure.settings import resolve
 
     matrix = loaded.scenario.matrix
-    repeats = {case.id: resolve(case.scenario.measure).repeats for case in cases}
+    repeats = {c.id: settings_for(resolve(c.scenario.measure), c.scenario.load).repeats for c in cases}
     plan = plan_points(cases, repeats, seed=loaded.scenario.measure.seed, order=matrix.order)
     if before is not None:
         plan = left_over(plan, before.finished())
@@ -153,10 +154,24 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
     for case in cases:
         check_launch(case.scenario, loaded.launch.kind)
         settings_for(resolve(case.scenario.measure), case.scenario.load)
-        schedule_of(case.scenario.load)
+        if is_search(case):
+            check_search(case.scenario)
+        else:
+            schedule_of(case.scenario.load)
     check_takes_effect(cases)
     anchor_case(cases, loaded.scenario.matrix.anchor)
     return cases
+
+
+def check_search(scenario: Scenario) -> None:
+    """Refuse what a search would silently leave aside."""
+    if (scenario.measure.repeats or 1) > 1:
+        raise UsageError(
+            f"measure.repeats: a search is repeated as a whole, got {scenario.measure.repeats}",
+            hint="remove it, and write load.attempts",
+        )
+    if scenario.matrix.anchor is not None:
+        raise UsageError("matrix.anchor: an anchor is a point, not a search", hint="remove matrix.anchor")
 
 
 def default_rooms(loaded: LoadedScenario, options: RunOptions | None = None, observer: Observer | None = None) -> Rooms:

@@ -32,6 +32,15 @@ def md1(load: float) -> Exact:
     return _exact(1 + load / (2 * (1 - load)), lambda t: _md1_cdf(t - 1, load))
 
 
+def md1_load(q: float, limit: float) -> float:
+    """The load of M/D/1 at which quantile q of the time in system is `limit` service times, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _md1_cdf(limit - 1, middle) >= q else (low, middle)
+    return low
+
+
 def mm1(load: float) -> Exact:
     """Poisson arrivals, exponential service, one server: the time in system is exponential."""
     return mmc(load, 1)

@@ -9,7 +9,7 @@ import pytest
 
 from runner.scenario.arrivals import ArrivalsError, read_intervals, read_timestamps
 from runner.scenario.matrix import expand
-from runner.scenario.schema_load import ClientSettings
+from runner.scenario.schema_client import ClientSettings
 
 HEAD = "scenario: 1\nname: x\nworkload: {model: m}\n"
 

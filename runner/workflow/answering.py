@@ -1,0 +1,75 @@
+"""The answer of a search as the trial of its case: numbers of the confirmation, verdict of the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runner.results.capacity import Attempt, Capacity
+from runner.results.records import Flag, Trial, TrialState
+from runner.results.repeats import pooled
+from runner.results.run import PlannedCase
+
+if TYPE_CHECKING:
+    from runner.scenario.case import Case
+
+ANSWERS = frozenset({"found", "at least", "infeasible", "hint"})
+"""How a search ends that has something to say."""
+
+
+def answer(case: Case, capacity: Capacity, trials: Sequence[Trial]) -> Trial:
+    """One trial for the whole search; `trials` are its probes.
+
+    Rate and latency are those of the loads that confirmed the answer, taken together as repeats are.
+    """
+    shown = _shown(capacity, trials)
+    planned = PlannedCase.of(case)
+    together, _ = pooled(replace(planned, repeats=len(shown)), shown)
+    answered = capacity.status in ANSWERS
+    state: TrialState = "ok" if answered else "invalid"
+    return replace(
+        together,
+        load=planned.load,
+        state=state,
+        repeat=0,
+        block=0,
+        elapsed_s=sum(trial.elapsed_s for trial in trials),
+        started_utc=trials[0].started_utc,
+        failure=None if answered else capacity.reason,
+        flags=_flags(capacity, together.flags, answered),
+        raw=None,
+        probe=None,
+        capacity=capacity,
+    )
+
+
+def _shown(capacity: Capacity, trials: Sequence[Trial]) -> list[Trial]:
+    """The confirming probes of the answer; without one the loads at it; without an answer the very first load."""
+    number = next((n for n, a in enumerate(capacity.attempts) if _is_answer(a, capacity)), 0)
+    own = [trial for trial in trials if trial.probe is not None and trial.probe.attempt == number]
+    at_level = [t for t in own if t.probe and t.probe.level == capacity.level and t.probe.tally is not None]
+    confirming = [t for t in at_level if t.probe and t.probe.stage == "confirm"]
+    return confirming or at_level[-1:] or own[:1]
+
+
+def _is_answer(attempt: Attempt, capacity: Capacity) -> bool:
+    return attempt.level == capacity.level and attempt.status == capacity.status
+
+
+def _flags(capacity: Capacity, flags: Sequence[Flag], answered: bool) -> tuple[Flag, ...]:
+    """Those of the numbers, which the verdict has taken into account, and what the search itself found strange."""
+    kept = [replace(flag, consequence="informs") if answered else flag for flag in flags]
+    return (*kept, *_not_monotone(capacity))
+
+
+def _not_monotone(capacity: Capacity) -> list[Flag]:
+    audits = [attempt.audit for attempt in capacity.attempts if attempt.audit and not attempt.audit.monotone]
+    if not audits:
+        return []
+    worst = max(audits, key=lambda audit: audit.worst)
+    words = (
+        f"The share of requests over the limit does not rise with the load (off by {worst.worst:.2%} at "
+        f"{worst.at:g}): below the answer there may be loads that miss the limit; look at the probes."
+    )
+    return [Flag("non_monotone", worst.worst, 0.0, "informs", words)]
