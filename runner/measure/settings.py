@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from runner.errors import UsageError
+from runner.measure.rules import LimitRule, SloRule, slo_rule
 from runner.scenario.schema import Measure, PrecisionSettings, WindowSettings, WindowsStability
 
 T = TypeVar("T")
@@ -30,15 +31,6 @@ class WindowsRule:
     trials: int
     percentile: float | None
     """Percent; None: the mean latency is compared."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LimitRule:
-    """A limit on the latency that a probe of a capacity search is counted against."""
-
-    percentile: float
-    """Percent."""
-    limit_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +73,8 @@ class MeasureSettings:
     """The load ends by itself: measure all of it, from the first send to the last answer."""
     soak: bool = False
     """No stop rule: goes on until the user stops it or the deadline comes."""
+    slo: SloRule | None = None
+    """Of a soak: ends when its violation budget is exhausted."""
     max_error_rate: float = 0.05
     drain_s: float = 10.0
     seed: int = 0
@@ -212,6 +206,11 @@ def resolve(measure: Measure) -> MeasureSettings:
         drain_s=measure.drain,
         seed=measure.seed,
     )
+    if measure.slo is not None and not measure.soak:
+        raise UsageError(
+            "measure.slo: a violation budget is that of a soak, but measure.soak is false",
+            hint="set measure.soak; to look for the load that meets a limit, use load.kind sla",
+        )
     return _soaking(settings, measure) if measure.soak else settings
 
 
@@ -228,6 +227,7 @@ def _soaking(settings: MeasureSettings, measure: Measure) -> MeasureSettings:
     return replace(
         settings,
         soak=True,
+        slo=slo_rule(measure.slo),
         window_min_s=0.0,
         window_max_s=FOREVER_S if measure.window.max is None else settings.window_max_s,
         window_min_completions=0,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
-from runner.scenario.schema_base import Percentile, Strict, refuse
+from runner.scenario.schema_base import Percentile, Strict, number_or, refuse
 from runner.scenario.schema_telemetry import Telemetry
 from runner.units import Fraction, Ratio, Seconds
 
@@ -82,6 +82,23 @@ class WindowsStability(Strict):
     """Compare this latency percentile instead of the mean latency."""
 
 
+class SloSettings(Strict):
+    """The objective of a soak, and how often it may be missed before the soak ends."""
+
+    latency: Annotated[Seconds, Field(gt=0)]
+    """The limit."""
+    percentile: float = Field(default=95.0, gt=0, lt=100)
+    """So many percent of the requests of a window have to be answered within `latency`; late, failed and dropped ones
+    miss it."""
+    window: Annotated[Seconds, Field(gt=0)] = 10.0
+    """How long one window is; one that misses the objective is violated."""
+    budget: Annotated[
+        Annotated[Fraction, Tag("share")] | Annotated[int, Field(ge=0), Tag("number")], number_or("share")
+    ] = 0.01
+    """Windows that may be violated: a share of those so far such as `1%`, at least one; or a number. One more ends the
+    soak with exit code 10."""
+
+
 Stability = Annotated[PrecisionStability | WindowsStability, Field(discriminator="kind")]
 
 
@@ -105,6 +122,8 @@ class Measure(Strict):
     """A fixed number of requests instead of the stop rule."""
     soak: bool = False
     """No stop rule: the load goes on until Ctrl-C or SIGTERM, which is its regular end, or until `window.max` ends."""
+    slo: SloSettings | None = None
+    """Of a soak: its violation budget."""
     percentiles: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = (50, 90, 95, 99)
     """Which percentiles are reported."""
     max_error_rate: Fraction = 0.05

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
-from runner.scenario.schema_base import Strict, check_order, refuse
+from runner.scenario.schema_base import Strict, check_order, number_or, refuse
 from runner.scenario.schema_client import MAX_RATE, OpenLoad
 from runner.units import Fraction, Rate, Seconds
 
-_Level = Annotated[Rate, Field(gt=0, le=MAX_RATE)] | Annotated[int, Field(ge=1, le=100_000)]
+_Level = Annotated[
+    Annotated[Rate, Field(gt=0, le=MAX_RATE), Tag("rate")] | Annotated[int, Field(ge=1, le=100_000), Tag("number")],
+    number_or("rate"),
+]
 
 Strategy = Literal["bracket", "linear", "climb", "perf_client", "pa_linear", "pa_binary"]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.measure.settings import COUNT_WINDOWS_CAP_S, LimitRule, MeasureSettings, WindowsRule
+from runner.measure.rules import LimitRule
+from runner.measure.settings import COUNT_WINDOWS_CAP_S, MeasureSettings, WindowsRule
 from runner.results.capacity import Probe, Tally
 from runner.scenario.schema import ClientSettings, ConcurrencyLoad, ConstantLoad, OpenLoad, PoissonLoad, SlaLoad
 from runner.tune.capacity import judged
