@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.access import CREDENTIALS, RefusedError, headers_for, tls_for, tls_hint
+from runner.services.access import CREDENTIALS, RefusedError, headers_for, is_restricted, tls_for, tls_hint
 from runner.services.answers import encoded_answer
 from runner.services.base import (
     Endpoint,
@@ -343,6 +343,8 @@ class KServeGrpc(RepositoryView):
                     hint="the server accepts connections but does not answer; look at its log and its load",
                 )
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+                if is_restricted(details):
+                    return RefusedError(f"{where}: {details}", hint=CREDENTIALS)
                 if hint := tls_hint(details):
                     return (RefusedError if self._tls else ServiceError)(f"{where}: {details}", hint=hint)
                 return ServiceError(f"{where}: {details}", hint="nothing answers there: is the server running?")

@@ -151,9 +151,8 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
     """What the runtime is asked to start."""
     from runner.runtimes.base import ServerSpec
     from runner.scenario.case import launch_of
-    from runner.scenario.schema import EmbeddedLaunch
 
-    directory, launch = session.writer.directory, launch_of(scenario)
+    directory = session.writer.directory
     return ServerSpec(
         repository=prepared.repository,
         # What a model's code calls is no dependent of it that the server knows of.
@@ -164,7 +163,7 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
         flags=scenario.server.flags,
         ready_timeout_s=scenario.server.ready.timeout,
         tls=_probe_tls(scenario),
-        launch=None if isinstance(launch, EmbeddedLaunch) else launch,
+        launch=launch_of(scenario),
         reads=_artifacts_told_of(scenario, prepared),
     )
 
@@ -179,8 +178,13 @@ def _artifacts_told_of(scenario: Scenario, prepared: Prepared) -> tuple[Path, ..
 
 def _probe_tls(scenario: Scenario) -> Tls | None:
     """How readiness is asked for: over gRPC, encrypted where the server is told to be."""
+    from runner.scenario.case import launch_of
+    from runner.scenario.schema import RemoteLaunch
     from runner.services.tls import load_tls
 
+    if isinstance(launch_of(scenario), RemoteLaunch):
+        # Its launch says how it is reached; flags would be those of a server that is started from here.
+        return None
     settings, encrypted = scenario.workload.tls, scenario.server.flags.get("grpc-use-ssl")
     if str(encrypted).lower() in ("true", "1") or scenario.server.flags.get("grpc-use-ssl-mutual"):
         if settings is None:
