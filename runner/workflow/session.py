@@ -50,7 +50,7 @@ def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], opti
     """Write down what is run and where; with `resume` returns what the run holds already."""
     from runner.results.directory import digest_of
     from runner.results.environment import fingerprint
-    from runner.results.secrets import without_secrets
+    from runner.results.secrets import without_secret_headers, without_secrets
 
     resolved, environment = loaded.dump(), fingerprint(identify=options.identify)
     digest, resolved = digest_of(resolved), without_secrets(resolved)
@@ -62,7 +62,7 @@ def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], opti
         if case.skipped is not None:
             writer.skip(case.id, case.skipped)
     writer.update(
-        command=tuple(sys.argv),
+        command=without_secret_headers(sys.argv),
         target=loaded.target,
         environment=environment,
         seeds={"measure": loaded.scenario.measure.seed},
