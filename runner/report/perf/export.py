@@ -22,7 +22,7 @@ from runner.results.records import Trial
 from runner.results.request_records import UNKNOWN_NS, read_records, status_name
 from runner.results.run import Run
 
-CHUNK = 4096
+CHUNK = 1024
 """Requests that are turned into text at a time."""
 
 Records = npt.NDArray[Any]

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from runner.results.journal import SCHEMA
+from runner.results.manifest import Manifest, ScenarioRecord
 from runner.results.records import (
     Distribution,
     ModelStatistics,
@@ -18,9 +20,10 @@ from runner.results.records import (
     Trial,
     WholeLoad,
 )
+from runner.results.repeats import pooled
 from runner.results.request_records import HEADER, RECORD
 from runner.results.run import PlannedCase, Run
-from tests.unit.results.sample_run import create, histogram, model, summary, trial
+from tests.unit.results.sample_run import histogram, model, summary, trial
 
 WINDOWS = "{stability: {kind: windows, interval: 500ms}}"
 SPLIT = TimeSplit(queue_ms=0.0, write_ms=0.125, wait_ms=9.625, read_ms=0.25)
@@ -48,16 +51,20 @@ def measured(case: PlannedCase, server: Sequence[ModelStatistics] = PLAIN, **cha
 
 
 def run_of(folder: Path, cases: Sequence[PlannedCase], trials: Sequence[Trial], measure: str = WINDOWS) -> Run:
-    """Through the journal, as every run."""
-    directory = create(folder)
-    with directory.writer() as writer:
-        writer.write_resolved(f"measure: {measure}\n")
-        writer.begin(list(cases))
-        for each in trials:
-            writer.append(each)
-        writer.update(tool_version="0.0.0")
-        writer.finish("complete")
-    return directory.load()
+    """As `load_run` makes it; no journal is written, which takes longer than everything that is tested here."""
+    path = folder / "run"
+    path.mkdir()
+    (path / "resolved.yaml").write_text(f"measure: {measure}\n")
+    of = {case.case_id: tuple(t for t in trials if t.case_id == case.case_id) for case in cases}
+    repeats = {name: tuple(t for t in found if t.probe is None) for name, found in of.items()}
+    return Run(
+        path=path,
+        manifest=Manifest(SCHEMA, "run", "0.0.0", "2025-11-21T04:00:00.000Z", ScenarioRecord("tiny", "")),
+        cases=tuple(cases),
+        trials={case.case_id: pooled(case, repeats[case.case_id])[0] for case in cases if repeats[case.case_id]},
+        repeats=repeats,
+        probes={name: found for name, found in of.items() if any(t.probe for t in found)},
+    )
 
 
 def write_records(run: Run, name: str, rows: Sequence[tuple[int, ...]]) -> None:
