@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from runner.report.perf.blocks import block, summary_lines
+from runner.report.perf.blocks import block, level_title, summary_lines
 from runner.report.perf.export import write_export
 from runner.report.perf.files import is_special, replaced
 from runner.report.perf.heading import heading
 from runner.report.perf.levels import levels, measured
 from runner.report.perf.parts import is_decoupled
+from runner.report.perf.remarks import remarks
 from runner.report.perf.table import tables
 from runner.results.perf_wishes import PerfWishes
 from runner.results.run import Run
@@ -29,6 +30,12 @@ def write(run: Run, wishes: PerfWishes) -> str:
         with replaced(wishes.profile_export) as file:
             write_export(run, wishes, file)
     return "".join(f"{line}\n" for line in _lines(run, wishes))
+
+
+def warnings(run: Run, wishes: PerfWishes) -> str:
+    """The sentences behind the flags, for stderr, where perf_analyzer's own warnings are."""
+    found = ((level_title(level, wishes), *remark) for level in levels(run) for remark in remarks(level))
+    return "".join(f"{title}: [{code}] {' '.join(sentence.split())}\n" for title, code, sentence in found)
 
 
 def _write_tables(run: Run, wishes: PerfWishes, path: Path) -> None:

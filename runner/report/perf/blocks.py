@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from runner.report.combined import gpu_cells, rate_text
 from runner.report.perf.levels import Level, Measured, percentiles
 from runner.report.perf.parts import client_parts, has_cache, is_decoupled
-from runner.report.perf.remarks import remarks
+from runner.report.perf.remarks import remark_lines
 from runner.report.perf.server import server_lines
 from runner.results.histogram import Histogram
 from runner.results.metrics import percentile_name
@@ -37,7 +37,7 @@ def block(level: Level, rows: Sequence[Measured], wishes: PerfWishes) -> Iterato
         yield from (f"    {line}" for line in _client(row, wishes, is_decoupled(trials)))
         yield from server_lines(row.trial, has_cache(trials))
         yield from _gpus(row.trial, wishes)
-    yield from (f"  {line}" for line in remarks(level))
+    yield from (f"  {line}" for line in remark_lines(level))
     yield ""
 
 

@@ -12,7 +12,7 @@ import pytest
 from runner.report.perf import write
 from runner.results.perf_wishes import PerfWishes
 from runner.results.records import Estimate, Percentile, SeriesSummary
-from tests.unit.report.perf_runs import ENSEMBLE, PLAIN, cached, level, measured, run_of, stream
+from tests.unit.report.perf_runs import ENSEMBLE, PLAIN, SPLIT, cached, level, measured, run_of, stream, whole
 from tests.unit.results.sample_run import failed, histogram, model
 
 
@@ -41,6 +41,13 @@ def test_a_row_adds_up_to_the_mean_latency(tmp_path: Path) -> None:
     assert expected | computed == {name: row[name] for name in expected | computed}
     assert sum(map(int, (expected | computed).values())) == int(row["Avg latency"]) == 10_000
     assert (row["request/response"], row["response wait"]) == ("375", "9625")
+
+
+def test_it_adds_up_where_the_server_claims_more_than_the_client_waited(tmp_path: Path) -> None:
+    split = replace(SPLIT, wait_ms=8.9)
+    shorter = replace(whole(split), latency_mean_ms=9.275)
+    row = one(tmp_path, server=ENSEMBLE, whole=shorter, time_split=split, latency_mean_ms=Estimate(9.275))
+    assert row["Network+Server Send/Recv"] == "100"
 
 
 def test_the_queues_of_an_ensemble_are_not_hidden_in_the_network(tmp_path: Path) -> None:
@@ -143,6 +150,6 @@ def test_what_the_client_waited_before_it_sent_is_not_the_network(tmp_path: Path
     late = measured(level(1), server=PLAIN)
     assert late.whole is not None
     split = replace(late.whole.time_split, queue_ms=5.0)
-    whole = replace(late.whole, latency_mean_ms=15.0, time_split=split)
-    rows_ = table(tmp_path, late, measured(level(2), whole=whole))
+    waited = replace(late.whole, latency_mean_ms=15.0, time_split=split)
+    rows_ = table(tmp_path, late, measured(level(2), whole=waited))
     assert rows_[0]["Network+Server Send/Recv"] == rows_[1]["Network+Server Send/Recv"] == "1125"
