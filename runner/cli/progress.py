@@ -182,9 +182,10 @@ class Eta:
 
 def describe(progress: TrialProgress) -> str:
     """What a point shows while it is measured."""
+    violated = "" if progress.violated is None else ", {} of {} windows violated".format(*progress.violated)
     return (
         f"{progress.phase} {progress.elapsed_s:.0f} s, {progress.inferences_per_s:.4g} inferences/s, "
-        f"p50 {progress.p50_ms:.4g} ms, {progress.failed} failed"
+        f"p50 {progress.p50_ms:.4g} ms, {progress.failed} failed{violated}"
     )
 
 

@@ -46,7 +46,8 @@ def command(
 ) -> int:
     """Set up if stale, serve, measure every point of the matrix, and write a run directory.
 
-    Exit code 0 when every point is usable, 5 when some are invalid or missing (results are written all the same).
+    Exit code 0 when every point is usable, 5 when some are invalid or missing, 10 when an objective is missed: no load
+    meets the limit of a search, or a soak has used up its violation budget (results are written all the same).
     With --against a comparison of two scenarios, measured in turn: 10 where --fail-if holds.
     """
     if dry_run:
@@ -69,7 +70,7 @@ def command(
     with observer_for(progress) as observer:
         outcome = run_scenario(loaded, run_options, observer)
     print_table(outcome.run)
-    for error in outcome.problems:
+    for error in (*outcome.missed, *outcome.problems):
         note(f"warning: {error}")
     click.echo(f"results: {outcome.directory}")
     return outcome.exit_code

@@ -20,10 +20,11 @@ def command(full: bool, rows: str | None, as_json: bool, as_markdown: bool) -> N
     """
     from runner.load.native import NativeEngine
     from runner.measure.selftest import run
+    from runner.workflow.selftest import all_rows
 
     quiet = as_json or as_markdown
     results = []
-    picked = run.chosen(_numbers(rows), full)
+    picked = run.chosen(_numbers(rows), full, all_rows())
     for result in run.run_rows(
         picked, NativeEngine(), full=full, on_row=lambda row: note(f"row {row.number}: {row.system} …")
     ):

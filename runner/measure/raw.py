@@ -15,9 +15,11 @@ from typing import Any, get_args, get_type_hints
 
 from runner.load.engine import Extra, Slice
 from runner.measure.judge import Evidence, judge, state_of
-from runner.measure.series import Window
+from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
 from runner.measure.summary import Findings, encoded_histograms, summarise
+from runner.measure.tally import tally
+from runner.results.capacity import Probe
 from runner.results.codec import CodecError, decode
 from runner.results.files import make_folder, write_atomic
 from runner.results.histogram import Histogram
@@ -73,8 +75,19 @@ def judged_again(trial: Trial, raw: Raw) -> Trial:
 def _with(trial: Trial, findings: Findings, raw: Raw) -> Trial:
     assert trial.counts is not None
     flags = judge(Evidence(findings=findings, counts=trial.counts, server=trial.server, **raw.evidence))
-    histograms = encoded_histograms(findings)
-    return replace(trial, state=state_of(flags), summary=findings.summary, flags=flags, histograms=histograms)
+    histograms, probe = encoded_histograms(findings), _counted_again(trial, raw)
+    return replace(
+        trial, state=state_of(flags), summary=findings.summary, flags=flags, histograms=histograms, probe=probe
+    )
+
+
+def _counted_again(trial: Trial, raw: Raw) -> Probe | None:
+    """What a probe of a search counted; the verdict on it is not this room's."""
+    limit, evidence = raw.evidence["settings"].limit, raw.evidence
+    if trial.probe is None or limit is None:
+        return trial.probe
+    series = Series.of(raw.slices).within(raw.window)
+    return replace(trial.probe, tally=tally(series, limit, evidence["asked_per_s"], evidence["steady"]))
 
 
 # --- the file -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from runner.errors import UsageError
+from runner.measure.rules import LimitRule, SloRule, slo_rule
 from runner.scenario.schema import Measure, PrecisionSettings, WindowSettings, WindowsStability
 
 T = TypeVar("T")
@@ -33,15 +34,6 @@ class WindowsRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LimitRule:
-    """A limit on the latency that a probe of a capacity search is counted against."""
-
-    percentile: float
-    """Percent."""
-    limit_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class MeasureSettings:
     """Every decision of one measurement; times in seconds, shares and precisions as fractions."""
 
@@ -51,7 +43,9 @@ class MeasureSettings:
     warmup_min_requests_per_slot: int
     """At least so many answers per request in flight are dropped."""
     warmup_max_fraction: float
-    """At most this share of the trial is dropped."""
+    """At most this share of the trial is dropped; but `warmup_requests` always are."""
+    warmup_requests: int = 0
+    """At least so many requests are dropped."""
     window_min_s: float
     window_max_s: float
     confidence: float
@@ -79,6 +73,8 @@ class MeasureSettings:
     """The load ends by itself: measure all of it, from the first send to the last answer."""
     soak: bool = False
     """No stop rule: goes on until the user stops it or the deadline comes."""
+    slo: SloRule | None = None
+    """Of a soak: ends when its violation budget is exhausted."""
     max_error_rate: float = 0.05
     drain_s: float = 10.0
     seed: int = 0
@@ -193,6 +189,7 @@ def resolve(measure: Measure) -> MeasureSettings:
         if requests is not None
         else _or(warmup.min_requests_per_slot, base.warmup_min_requests_per_slot),
         warmup_max_fraction=0.0 if requests is not None else _or(warmup.max_fraction, base.warmup_max_fraction),
+        warmup_requests=warmup.requests or 0,
         window_min_s=window_min_s,
         window_max_s=window_max_s,
         window_min_completions=_or(measure.window.min_completions, base.window_min_completions),
@@ -209,6 +206,11 @@ def resolve(measure: Measure) -> MeasureSettings:
         drain_s=measure.drain,
         seed=measure.seed,
     )
+    if measure.slo is not None and not measure.soak:
+        raise UsageError(
+            "measure.slo: a violation budget is that of a soak, but measure.soak is false",
+            hint="set measure.soak; to look for the load that meets a limit, use load.kind sla",
+        )
     return _soaking(settings, measure) if measure.soak else settings
 
 
@@ -225,6 +227,7 @@ def _soaking(settings: MeasureSettings, measure: Measure) -> MeasureSettings:
     return replace(
         settings,
         soak=True,
+        slo=slo_rule(measure.slo),
         window_min_s=0.0,
         window_max_s=FOREVER_S if measure.window.max is None else settings.window_max_s,
         window_min_completions=0,
@@ -335,7 +338,8 @@ def _refuse_warmup(measure: Measure) -> None:
         if value:
             raise UsageError(
                 f"measure.warmup.{name}: a fixed number of requests is measured from the first one, got {value:g}",
-                hint=f"remove measure.warmup.{name}, or measure by time: no measure.requests, and profile explore",
+                hint=f"write measure.warmup.requests in place of measure.warmup.{name}; or measure by time: no "
+                "measure.requests, and profile explore",
             )
 
 

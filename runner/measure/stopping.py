@@ -17,6 +17,7 @@ StopReason = Literal[
     "three windows alike",
     "windows never alike",
     "verdict reached",
+    "violation budget exhausted",
     "time cap",
     "all requests answered",
     "too many errors",

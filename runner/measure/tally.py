@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.measure.intervals import inefficiency
+from runner.measure.rules import LimitRule
 from runner.measure.saturation import find_backlog
 from runner.measure.series import Series, Window
-from runner.measure.settings import LimitRule, MeasureSettings
+from runner.measure.settings import MeasureSettings
 from runner.measure.stopping import Decision, doubled
 from runner.measure.warmup import Warmup, dropped_per_slot, floor
 from runner.results.capacity import Probe, Tally

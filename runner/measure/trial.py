@@ -33,7 +33,7 @@ from runner.measure.loads import (
 )
 from runner.measure.peers import Peer, Readings, check_peers, growth, readings, spread
 from runner.measure.raw import Raw, write_raw
-from runner.measure.series import Series, Window
+from runner.measure.series import Series
 from runner.measure.settings import MeasureSettings, resolve
 from runner.measure.summary import Findings, encoded_histograms, summarise
 from runner.measure.tally import Judge, decide_by_verdict, tally
@@ -173,6 +173,11 @@ class _Orders:
             return None
         return partial(decide_by_verdict, judge=self.verdict, asked_per_s=asked_per_s(load))
 
+    def probed(self, window: Series, load: Load, steady: bool) -> Probe | None:
+        """The verdict on what the window counted, if somebody asked for one."""
+        limit = self.settings.limit
+        return self.verdict(tally(window, limit, asked_per_s(load), steady)) if limit and self.verdict else None
+
 
 def failed_trial(case: Case, error: RunnerError, labels: Mapping[str, str] | None = None) -> Trial:
     """The trial of a case that never got as far as a load."""
@@ -275,21 +280,13 @@ def _judged(
         histograms=encoded_histograms(findings),
         telemetry=observed.series,
         telemetry_absent=observed.absent,
-        probe=_probe(slices, window, orders, watch, load),
+        probe=orders.probed(Series.of(slices).within(window), load, watch.warmup.steady),
+        slo=watch.slo.outcome() if watch.slo is not None else None,
     )
     if orders.raw is None:
         return trial
     how = {"workers": result.workers, "slots": slots, "floor_ns": watch.warmup.floor_ns, "stop_reason": watch.reason}
     return replace(trial, raw=write_raw(orders.raw, trial, Raw.of(slices, window, evidence, **how)))
-
-
-def _probe(slices: Sequence[Slice], window: Window, orders: _Orders, watch: Watch, load: Load) -> Probe | None:
-    """The verdict on what the window counted, if somebody asked for one."""
-    limit = orders.settings.limit
-    if limit is None or orders.verdict is None:
-        return None
-    series = Series.of(slices).within(window)
-    return orders.verdict(tally(series, limit, asked_per_s(load), watch.warmup.steady))
 
 
 def _evidence(recorded: Trial, watch: Watch, result: LoadResult, case: Case, findings: Findings) -> Evidence:
@@ -335,7 +332,7 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
         ),
         schedule=schedule_of(case.scenario.load),
         seed=seed_of(case.scenario.load, settings),
-        max_requests=settings.requests,
+        max_requests=None if settings.requests is None else settings.requests + settings.warmup_requests,
         max_duration_ns=int(deadline_s * 1e9),
         slice_ns=_slice_ns(settings),
         request_timeout_ns=int(case.scenario.workload.timeout * 1e9),

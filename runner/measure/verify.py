@@ -25,6 +25,8 @@ JOURNAL = "journal.jsonl"
 
 def name_of(trial: Trial) -> str:
     """A trial as it is named in what was found."""
+    if trial.probe is not None:
+        return f"{trial.case_id} load {trial.probe.number} of search {trial.probe.attempt + 1}"
     kind = "anchor" if trial.anchor else "repeat"
     return f"{trial.case_id} {kind} {trial.repeat}"
 
@@ -61,7 +63,9 @@ def _different(trial: Trial, again: Trial, point: str) -> Iterator[Discrepancy]:
 
 
 def _judged_part(trial: Trial) -> dict[str, Any]:
-    return flat({"state": trial.state, "summary": encode(trial.summary), "flags": encode(trial.flags)})
+    counted = encode(trial.probe.tally) if trial.probe else None
+    judged = {"state": trial.state, "summary": encode(trial.summary), "flags": encode(trial.flags)}
+    return flat({**judged, "probe.tally": counted} if counted else judged)
 
 
 def same(one: Any, other: Any) -> bool:

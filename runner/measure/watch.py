@@ -12,6 +12,7 @@ from runner.load.engine import LoadResult, Slice
 from runner.load.history import History
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
+from runner.measure.slo import ViolationBudget
 from runner.measure.stopping import Decision, Spread, StopReason, decide, first_look_ns, too_many_errors
 from runner.measure.warmup import Warmup, find_warmup
 from runner.measure.windows import decide_by_windows
@@ -39,6 +40,8 @@ class TrialProgress:
     inferences_per_s: float
     p50_ms: float
     """0 while nothing has completed."""
+    violated: tuple[int, int] | None = None
+    """Of a soak with an objective: windows that missed it, of how many."""
 
 
 OnProgress = Callable[[TrialProgress], None]
@@ -76,6 +79,7 @@ class Watch:
         self.apart: Spread | None = None
         """Why windows that should be alike are not."""
         self._decide = rule or (decide if settings.windows is None else decide_by_windows)
+        self.slo = None if settings.slo is None else ViolationBudget(settings.slo, settings.warmup_min_s)
         self._window: Window | None = None
         self._next_look_ns = first_look_ns(settings)
         self._next_check_ns = CHECK_EVERY_NS
@@ -89,6 +93,8 @@ class Watch:
         else:
             self.history.extend(slices)
         self.recent.extend(slices)
+        if self.slo is not None:
+            self.slo.add(slices)
         self.ok += sum(s.ok for s in slices)
         newly_failed = sum(sum(s.failed.values()) for s in slices)
         self.failed += newly_failed
@@ -127,16 +133,19 @@ class Watch:
 
     def _everything(self, result: LoadResult) -> Window:
         """First send to last answer; with unanswered requests the end of the last slice that holds an outcome."""
-        short = result.sent + result.dropped < (self.settings.requests or 0)
-        if short and self.aborted is None:
+        wanted = (self.settings.requests or 0) + self.settings.warmup_requests
+        if result.sent + result.dropped < wanted and self.aborted is None:
             took_s = result.stopped_ns / 1e9
-            self.aborted = f"{result.sent} of {self.settings.requests} requests were sent in {took_s:.3g} s"
+            self.aborted = f"{result.sent} of {wanted} requests were sent in {took_s:.3g} s"
         if not self.aborted:
             at_cap = self.settings.requests is None and result.stopped_ns >= int(self.settings.deadline_s * 1e9)
             self.reason = "time cap" if at_cap else "all requests answered"
         answered = [s.end_ns for s in result.slices if s.ok or s.failed]
         last_ns = answered[-1] if answered else result.elapsed_ns
-        return Window(0, min(last_ns, result.elapsed_ns))
+        end_ns = min(last_ns, result.elapsed_ns)
+        if self.settings.warmup_requests:
+            self.warmup = find_warmup(Series.of(result.slices), self.settings, self.slots)
+        return Window(min(self.warmup.end_ns, end_ns), end_ns)
 
     def _shortened(self, series: Series) -> Window:
         """The window of a trial that ended too early; without its warm-up as far as anything is left then."""
@@ -154,7 +163,8 @@ class Watch:
             self.reason = "stopped by the user"
             self.aborted = None if self.settings.soak else "the user stopped it"
             return True
-        if too_many_errors(self.ok, self.failed, self.settings):
+        # An objective counts failures as misses, and its budget says how many there may be.
+        if self.slo is None and too_many_errors(self.ok, self.failed, self.settings):
             self.reason = "too many errors"
             share, limit = self.failed / (self.ok + self.failed), self.settings.max_error_rate
             self.aborted = f"{share:.1%} of the requests failed (measure.max_error_rate {limit:.1%})"
@@ -170,7 +180,10 @@ class Watch:
         return decision.stop
 
     def _soaked(self, now_ns: int) -> bool:
-        """Whether the time that the scenario gives a soak is over."""
+        """Whether the time that the scenario gives a soak is over, or its violation budget."""
+        if self.slo is not None and self.slo.exhausted is not None:
+            self.reason = "violation budget exhausted"
+            return True
         if now_ns < int(self.settings.deadline_s * 1e9):
             return False
         self.reason = "time cap"
@@ -197,5 +210,6 @@ class Watch:
                 requests_per_s=rate,
                 inferences_per_s=items,
                 p50_ms=latency.quantile(0.5) / 1e6 if latency.count else 0.0,
+                violated=None if self.slo is None else (self.slo.violated, self.slo.windows),
             )
         )

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner.report.beside import explained
+from runner.report.capacity import print_capacities
 from runner.report.combined import percentile_ms
 from runner.report.points import addresses, composing_models
+from runner.report.slo import slo_lines
 from runner.report.stage_table import print_stages
 from runner.report.tabular import number_text, shortened
 from runner.results.metrics import find_percentile, percentile_name
@@ -57,6 +59,7 @@ def console_table(run: Run, width: int = 100, color: bool = False) -> str:
     for line in (*notes.lines(), *_closing(run, shares)):
         console.print(line)
     print_stages(run, _places(run), console)
+    print_capacities(run, console)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -154,7 +157,7 @@ def _load_columns(run: Run) -> list[Column]:
     """Requests in flight for closed loops, the asked rate for open ones; both where a run has both."""
     loads = [case.load for case in run.cases]
     columns: list[Column] = []
-    if not loads or any("rate" not in load for load in loads):
+    if not loads or any("rate" not in load and load.get("kind") != "sla" for load in loads):
         columns.append(("conc.", lambda point: _in_flight(point.case.load)))
     if any("rate" in load for load in loads):
         columns.append(("rate", lambda point: _plain(point.case.load.get("rate"))))
@@ -267,6 +270,7 @@ def _closing(run: Run, shares: bool) -> Iterable[str]:
         yield "~  too few independent requests for any bound"
     yield from _repeated(run)
     yield from _anchored(run)
+    yield from slo_lines(run)
     yield from explained(run)
     if shares:
         yield "%  share of the server's compute time, queues not counted"

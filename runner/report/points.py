@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from runner.report.beside import gap, pairs
+from runner.report.capacity import CAPACITY, capacity_columns
+from runner.report.column import Column
+from runner.report.slo import SLO, slo_columns
 from runner.report.stages import stage_rows
 from runner.report.tabular import csv_bytes, json_bytes
 from runner.results.breakdown import breakdown
@@ -35,16 +38,6 @@ from runner.results.run import Point, Run
 from runner.results.telemetry import gpu_indices
 from runner.results.telemetry_metrics import GPU, HOST, gpu_metrics, series_metrics
 from runner.units import parse_rate
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column that identifies or explains a point rather than measures it."""
-
-    key: str
-    unit: str
-    meaning: str
-    cell: Callable[[Point], Cell]
 
 
 def _rate(point: Point) -> float | None:
@@ -127,7 +120,7 @@ def points_csv(run: Run) -> bytes:
     columns = [
         *(column.key for column in IDENTITY),
         *addresses(run),
-        *(column.key for column in repeat_columns(run)),
+        *(column.key for column in (*repeat_columns(run), *capacity_columns(run), *slo_columns(run))),
         *(name for metric in metrics for name in metric.columns),
         *(column.key for column in EXPLANATION),
     ]
@@ -221,7 +214,7 @@ def _unique(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _cells(point: Point, metrics: Iterable[Metric], explanation: Iterable[Column]) -> dict[str, Cell]:
-    cells: dict[str, Cell] = {column.key: column.cell(point) for column in (*IDENTITY, *REPEATS)}
+    cells: dict[str, Cell] = {column.key: column.cell(point) for column in (*IDENTITY, *REPEATS, *CAPACITY, *SLO)}
     for metric in metrics:
         cells |= metric.cells(point.trial)
     return cells | {column.key: column.cell(point) for column in explanation}
@@ -234,6 +227,12 @@ def _json_point(point: Point, metrics: Iterable[Metric]) -> dict[str, Any]:
         cells = {key: cell for key, cell in cells.items() if key not in _REPEAT_KEYS}
     else:
         cells["each_repeat"] = [json_trial(each, metrics) for each in point.repeats]
+    if trial is None or trial.capacity is None:
+        cells = {key: cell for key, cell in cells.items() if key not in _CAPACITY_KEYS}
+    else:
+        cells["capacity"] = encode(trial.capacity)
+    if trial is None or trial.slo is None:
+        cells = {key: cell for key, cell in cells.items() if key not in _SLO_KEYS}
     return {
         **cells,
         "load": encode(point.case.load),
@@ -291,6 +290,8 @@ def _json_gaps(run: Run) -> dict[str, Any]:
 
 
 _REPEAT_KEYS = {column.key for column in REPEATS}
+_SLO_KEYS = {column.key for column in SLO}
+_CAPACITY_KEYS = {column.key for column in CAPACITY}
 
 
 def json_trial(trial: Trial, metrics: Iterable[Metric]) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from runner.report.capacity import CAPACITY
 from runner.report.combined import COLUMNS
 from runner.report.points import EXPLANATION, IDENTITY, REPEATS
 from runner.report.repeats import POSITION
+from runner.report.slo import SLO
 from runner.report.stages import STAGE_COLUMNS
 from runner.results.metric import Metric
 from runner.results.metrics import (
@@ -55,6 +57,8 @@ def _points_rows() -> Iterable[Row]:
     yield from ((f"`{c.key}`", c.unit, c.meaning) for c in IDENTITY)
     yield "*address*", "", "one column per address of the matrix, for example `workload.batch`, with its value"
     yield from ((f"`{c.key}`", c.unit, c.meaning + "; only in runs that repeat points") for c in REPEATS)
+    yield from ((f"`{c.key}`", c.unit, c.meaning + "; only in runs with a capacity search") for c in CAPACITY)
+    yield from ((f"`{c.key}`", c.unit, c.meaning + "; only in runs with `measure.slo`") for c in SLO)
     for metric in (
         *COUNTS,
         *WINDOW,

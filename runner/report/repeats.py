@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runner.report.points import EXPLANATION, IDENTITY, Column, addresses, point_metrics
+from runner.report.column import Column
+from runner.report.points import EXPLANATION, IDENTITY, addresses, point_metrics
 from runner.report.tabular import csv_bytes
 from runner.results.records import Trial
 from runner.results.run import Point, Run

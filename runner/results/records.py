@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runner.results.capacity import Capacity, Probe
+from runner.results.slo import SloOutcome
 
 TrialState = Literal["ok", "invalid", "failed", "interrupted"]
 """ok: every check held · invalid: measured, but a flag forbids using it · failed: no measurement · interrupted."""
@@ -313,5 +314,7 @@ class Trial:
     """Series or source -> why it is not there."""
     probe: Probe | None = None
     """This was one load of a capacity search; in no table of points."""
+    slo: SloOutcome | None = None
+    """Of a soak with an objective."""
     capacity: Capacity | None = None
     """The case was measured by a search: this is its answer, and the numbers are those of the confirmation."""

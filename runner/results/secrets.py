@@ -1,4 +1,4 @@
-"""What must not be written down: values of a resolved scenario whose names say that they are secrets."""
+"""What must not be written down: values of a resolved scenario whose names say that they are secrets, and URLs' own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import Any
 
 import yaml
 
-from runner.results.manifest import HIDDEN
+from runner.results.manifest import HIDDEN, redact_text
 
-_SECRET = re.compile(r"(?i)authorization|token|secret|passw(?:or)?d|credential|cookie|(?:^|[-_])key$|api[-_]?key")
+_SECRET = re.compile(
+    r"(?i)authorization|token|secret|passw(?:or)?d|credential|cookie|(?:^|[-_])key$|api[-_]?key|(?:^|[-_])auth(?:$|[-_])"
+)
+
+_URLS = ("url", "metrics")
+"""Keys whose values may hold a password, or a signature."""
 
 
 def without_secrets(resolved: str) -> str:
@@ -38,7 +43,11 @@ def _hide(document: Any) -> bool:
     ]
     for table, name in found:
         table[name] = HIDDEN
-    return bool(found)
+    urls = [(node, key) for node in _mappings(document) for key in _URLS if isinstance(node.get(key), str)]
+    telling = [(node, key) for node, key in urls if redact_text(node[key]) != node[key]]
+    for node, key in telling:
+        node[key] = redact_text(node[key])
+    return bool(found or telling)
 
 
 def _is_secret(name: str, variable: Any) -> bool:

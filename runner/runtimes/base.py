@@ -12,7 +12,7 @@ from runner.services.base import Endpoint
 from runner.services.tls import Tls
 
 if TYPE_CHECKING:
-    from runner.scenario.schema import DockerLaunch, RemoteLaunch
+    from runner.scenario.schema import Launch
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class ServerSpec:
     ready_timeout_s: float = 120.0
     tls: Tls | None = None
     """How to ask for readiness where the server speaks TLS."""
-    launch: DockerLaunch | RemoteLaunch | None = None
-    """How its container is made or where it is, where an axis gives it another launch than its runtime has."""
+    launch: Launch | None = None
+    """How it is started or where it is, where an axis gives it another launch than its runtime has."""
     reads: tuple[Path, ...] = ()
     """Files and folders outside the repository that its models are told of."""
 

@@ -28,4 +28,4 @@ def runtime_for(
         case _:
             from runner.runtimes.embedded import EmbeddedRuntime
 
-            return EmbeddedRuntime()
+            return EmbeddedRuntime(program=launch.program)

@@ -1,7 +1,8 @@
-"""The Triton server of the `nvidia-pytriton` wheel as a child process: real Triton without container or GPU.
+"""A Triton server as a child process: the one of the `nvidia-pytriton` wheel, or one that is installed.
 
-It has the python backend and ensembles. Everything private to one server lies in one directory, named by the server's
-identity, which also names its shared memory and marks its processes: what a dead run left is found and removed by it.
+The wheel's has the python backend and ensembles, and needs neither container nor GPU. Everything private to one server
+lies in one directory, named by the server's identity, which also names its shared memory and marks its processes: what
+a dead run left is found and removed by it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import RigError, ServiceError
-from runner.runtimes import _supervise, ownership, ports, preflight
+from runner.runtimes import _supervise, ownership, ports, programs
 from runner.runtimes.base import Finding, RunningServer, ServerSpec
 from runner.runtimes.command import (
     EXIT_TIMEOUT_S,
@@ -25,36 +26,41 @@ from runner.runtimes.command import (
     fixed_ports,
     server_argv,
     shm_prefix,
-    stub_script,
 )
 from runner.runtimes.interrupts import terminations_as_exit
 from runner.runtimes.ports import ATTEMPTS, PortTakenError, lost_error
-from runner.runtimes.preflight import Wheel
+from runner.runtimes.programs import Program
 from runner.runtimes.serverlog import ServerLog
 from runner.runtimes.state import state_folder
 from runner.runtimes.triton import Triton, new_identity, status_text
+from runner.scenario.schema import EmbeddedLaunch
 from runner.services.base import Endpoint
 
 _STOP_GRACE_S = EXIT_TIMEOUT_S + 5.0
 
 
 class EmbeddedRuntime:
-    """A `Runtime` that keeps the private files of its servers below `state`; by default where all state is."""
+    """A `Runtime` that keeps the private files of its servers below `state`; by default where all state is.
 
-    def __init__(self, state: Path | None = None) -> None:
+    `program` is an installed `tritonserver`, a path or a name on PATH; by default the wheel's is used.
+    """
+
+    def __init__(self, state: Path | None = None, *, program: str | None = None) -> None:
         self._state = (state or default_state()).absolute()
-        self._checked = False
+        self._program = program
+        self._checked = set[str | None]()
 
     def preflight(self) -> Sequence[Finding]:
         """Look for everything that is known to make the server fail, hang or answer wrongly."""
-        return tuple(preflight.findings(preflight.find_wheel(), self._state))
+        return tuple(programs.findings(self._program, self._state))
 
     @contextmanager
     def start(self, spec: ServerSpec) -> Iterator[RunningServer]:
         """Start a server, wait for its canary model, and stop it on leaving whatever happens."""
-        wheel = self._checked_wheel()
+        named = spec.launch.program if isinstance(spec.launch, EmbeddedLaunch) else self._program
+        program = self._checked_program(named)
         with terminations_as_exit(), ExitStack() as stack:
-            yield self._up(wheel, spec, stack)
+            yield self._up(program, spec, stack)
 
     def sweep(self) -> Sequence[str]:
         """Remove processes, shared memory and directories of servers whose runner died."""
@@ -64,23 +70,20 @@ class EmbeddedRuntime:
             for removed in ownership.remove_leftovers(directory, shm_prefix(directory.name))
         ]
 
-    def _checked_wheel(self) -> Wheel:
-        if not self._checked:
-            _refuse(self.preflight())
-            self._checked = True
-        wheel = preflight.find_wheel()
-        if wheel is None:
-            raise RigError("the nvidia-pytriton wheel is gone", hint="install it again")
-        return wheel
+    def _checked_program(self, name: str | None) -> Program:
+        if name not in self._checked:
+            _refuse(tuple(programs.findings(name, self._state)))
+            self._checked.add(name)
+        return programs.find_program(name)
 
-    def _up(self, wheel: Wheel, spec: ServerSpec, stack: ExitStack) -> EmbeddedServer:
+    def _up(self, program: Program, spec: ServerSpec, stack: ExitStack) -> EmbeddedServer:
         """A server whose canary is ready; chooses other ports when somebody is faster."""
         fixed = fixed_ports(spec.flags)
         for _ in range(ATTEMPTS):
             chosen = ports.choose_ports(fixed)
             attempt = stack.enter_context(ExitStack())
             try:
-                server = EmbeddedServer.launch(wheel, spec, chosen, self._state, attempt)
+                server = EmbeddedServer.launch(program, spec, chosen, self._state, attempt)
                 server.wait_ready()
                 return server
             except PortTakenError:
@@ -99,22 +102,21 @@ class EmbeddedServer:
 
     triton: Triton
     process: subprocess.Popen[bytes]
-    wheel: Wheel
+    program: Program
 
     @property
     def endpoint(self) -> Endpoint:
         return self.triton.endpoint
 
     @classmethod
-    def launch(cls, wheel: Wheel, spec: ServerSpec, chosen: Ports, state: Path, stack: ExitStack) -> EmbeddedServer:
+    def launch(cls, program: Program, spec: ServerSpec, chosen: Ports, state: Path, stack: ExitStack) -> EmbeddedServer:
         """Start the process; closing `stack` ends it and removes all that it left."""
         identity = new_identity(spec.run_id)
-        argv = server_argv(wheel.program, spec, chosen, state / identity / "backends", identity)
         directory = state / identity
         directory.mkdir(parents=True)
         stack.callback(ownership.remove_leftovers, directory, shm_prefix(identity))
         ownership.write_owner(directory)
-        _lay_out_backend(wheel, directory / "backends" / "python")
+        argv = server_argv(program.path, spec, chosen, program.backends(directory), identity)
         spec.log.parent.mkdir(parents=True, exist_ok=True)
         with spec.log.open("ab") as output:
             log = ServerLog(spec.log, output.tell())
@@ -129,7 +131,7 @@ class EmbeddedServer:
                 # Ctrl-C on the terminal is for the runner, which stops the server in order.
                 start_new_session=True,
             )
-        server = cls(Triton(identity, endpoint(chosen), log, spec), process, wheel)
+        server = cls(Triton(identity, endpoint(chosen), log, spec), process, program)
         stack.callback(server.stop)
         return server
 
@@ -157,15 +159,8 @@ class EmbeddedServer:
 
     def facts(self) -> dict[str, str]:
         """Versions and identifiers for the manifest."""
-        interpreter = preflight.probe_interpreter()
-        return {
-            "runtime": "embedded",
-            "server": f"tritonserver {self.triton.version}",
-            "server_pid": str(self.process.pid),
-            "nvidia_pytriton": self.wheel.version,
-            "python": interpreter.python,
-            "numpy": interpreter.numpy or "",
-        }
+        server = {"server": f"tritonserver {self.triton.version}", "server_pid": str(self.process.pid)}
+        return {"runtime": "embedded", **server, **self.program.facts()}
 
     def stop(self) -> None:
         """End the server in order; at once if it does not comply or the user insists."""
@@ -210,16 +205,6 @@ def _refuse(findings: Sequence[Finding]) -> None:
             "the embedded server cannot run here: " + "; ".join(f"{f.check}: {f.detail}" for f in failed),
             hint="; ".join(f.remedy for f in failed if f.remedy) or None,
         )
-
-
-def _lay_out_backend(wheel: Wheel, folder: Path) -> None:
-    """A python backend that runs in our interpreter; the installed one stays as it is."""
-    folder.mkdir(parents=True)
-    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-        (folder / name).symlink_to(wheel.backend / name)
-    stub = folder / "triton_python_backend_stub"
-    stub.write_text(stub_script(wheel.stub, Path(sys.executable).parent, preflight.library_folder()))
-    stub.chmod(0o755)
 
 
 def _environment(identity: str, directory: Path) -> dict[str, str]:

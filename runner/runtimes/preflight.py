@@ -96,7 +96,7 @@ def findings(wheel: Wheel | None, state: Path) -> Iterator[Finding]:
         yield executables(wheel)
         yield stub_starts(wheel)
     yield numpy_version()
-    yield shared_memory(_free_shm())
+    yield shared_memory(free_shared_memory())
     yield state_folder(state)
 
 
@@ -243,7 +243,8 @@ def _glibc() -> tuple[int, int] | None:
         return None
 
 
-def _free_shm(folder: str = "/dev/shm") -> int | None:
+def free_shared_memory(folder: str = "/dev/shm") -> int | None:
+    """Bytes free there; None where nobody may write."""
     if not os.access(folder, os.W_OK | os.X_OK):
         return None
     status = os.statvfs(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -36,6 +36,11 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
+
+
+def number_or(other: str) -> Discriminator:
+    """Of a union of a whole number (tag `number`) and something with a unit (tag `other`): one error, not two."""
+    return Discriminator(lambda value: "number" if isinstance(value, int) else other)
 
 
 def refuse(field: str | int, problem: str, hint: str | None = None) -> PydanticCustomError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
-from runner.scenario.schema_base import Percentile, Strict, refuse
+from runner.scenario.schema_base import Percentile, Strict, number_or, refuse
 from runner.scenario.schema_telemetry import Telemetry
-from runner.units import Fraction, Seconds
+from runner.units import Fraction, Ratio, Seconds
 
 
 class WarmupSettings(Strict):
@@ -18,6 +18,8 @@ class WarmupSettings(Strict):
     """At least so long."""
     min_requests_per_slot: int | None = Field(default=None, ge=0)
     """At least so many requests for each one in flight."""
+    requests: int | None = Field(default=None, ge=0)
+    """At least so many requests in all; also before a fixed number of `measure.requests`, which come after them."""
     max_fraction: Fraction | None = None
     """Largest share of the trial that the rule may drop."""
 
@@ -71,12 +73,30 @@ class WindowsStability(Strict):
     """Length of one window."""
     requests: int | None = Field(default=None, ge=1)
     """A window ends after so many answers instead of after `interval`."""
-    within: Fraction = 0.10
+    within: Ratio = 0.10
     """Largest and smallest of three throughputs, and of three latencies, may differ by this share."""
-    trials: int = Field(default=10, ge=3, le=256)
-    """At most so many windows; a point that is not stable by then is kept and flagged `unsteady`."""
+    trials: int = Field(default=10, ge=1, le=256)
+    """At most so many windows; a point that is not stable by then is kept and flagged `unsteady`, as is every one with
+    fewer than three windows."""
     percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """Compare this latency percentile instead of the mean latency."""
+
+
+class SloSettings(Strict):
+    """The objective of a soak, and how often it may be missed before the soak ends."""
+
+    latency: Annotated[Seconds, Field(gt=0)]
+    """The limit."""
+    percentile: float = Field(default=95.0, gt=0, lt=100)
+    """So many percent of the requests of a window have to be answered within `latency`; late, failed and dropped ones
+    miss it."""
+    window: Annotated[Seconds, Field(gt=0)] = 10.0
+    """How long one window is; one that misses the objective is violated."""
+    budget: Annotated[
+        Annotated[Fraction, Tag("share")] | Annotated[int, Field(ge=0), Tag("number")], number_or("share")
+    ] = 0.01
+    """Windows that may be violated: a share of those so far such as `1%`, at least one; or a number. One more ends the
+    soak with exit code 10."""
 
 
 Stability = Annotated[PrecisionStability | WindowsStability, Field(discriminator="kind")]
@@ -102,6 +122,8 @@ class Measure(Strict):
     """A fixed number of requests instead of the stop rule."""
     soak: bool = False
     """No stop rule: the load goes on until Ctrl-C or SIGTERM, which is its regular end, or until `window.max` ends."""
+    slo: SloSettings | None = None
+    """Of a soak: its violation budget."""
     percentiles: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = (50, 90, 95, 99)
     """Which percentiles are reported."""
     max_error_rate: Fraction = 0.05

@@ -37,6 +37,11 @@ def merged(below: Iterable[tuple[str, str]], above: Iterable[tuple[str, str]]) -
     return (*((name, value) for name, value in below if name.lower() not in names), *above)
 
 
+def is_restricted(said: str) -> bool:
+    """Whether it is for want of a header that a server refuses: Triton's `--grpc-restricted-protocol`."""
+    return "is restricted" in said
+
+
 def tls_hint(details: str) -> str | None:
     """What to do when it is the handshake that fails."""
     if re.search(r"(?i)ssl|tls|certificate|handshake", details):

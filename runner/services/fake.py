@@ -63,6 +63,8 @@ class Script:
     """The server is gone after so many inferences."""
     miscount: int = 0
     """Added to every success count."""
+    broken_models: tuple[str, ...] = ()
+    """Models that cannot be loaded; the parts of such an ensemble are, and stay."""
     fixed_models: bool = False
     """Models can be neither loaded nor unloaded, as outside of Triton's explicit mode."""
 
@@ -91,10 +93,13 @@ class FakeServer:
         self._require_control()
         self.explicit.add(model)
         for name in self._with_steps(model):
-            if name not in self.unloaded:
+            if name not in self.unloaded or name in self.script.broken_models:
                 continue
             self._counters[name] = ModelStatistics(name, "1", 0, 0, 0, 0, 0, 0, 0, 0, 0)
             self.unloaded.discard(name)
+
+        if model in self.script.broken_models:
+            raise ValueError(f"load failed for model {model!r}")
 
     def unload(self, model: str, *, dependents: bool = True) -> None:
         """Take a model out of memory, and those composing models that nobody else loaded or needs."""

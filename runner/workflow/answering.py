@@ -10,6 +10,9 @@ from runner.results.capacity import Attempt, Capacity
 from runner.results.records import Flag, Trial, TrialState
 from runner.results.repeats import pooled
 from runner.results.run import PlannedCase
+from runner.scenario.schema import SlaLoad
+from runner.tune.capacity import new_search, replay
+from runner.tune.capacity import pooled as pooled_searches
 
 if TYPE_CHECKING:
     from runner.scenario.case import Case
@@ -42,6 +45,18 @@ def answer(case: Case, capacity: Capacity, trials: Sequence[Trial]) -> Trial:
         probe=None,
         capacity=capacity,
     )
+
+
+def capacity_again(trial: Trial, trials: Sequence[Trial]) -> Capacity | None:
+    """The answer that follows from what is recorded of the loads; None where they do not lead to one."""
+    load = SlaLoad.model_validate(trial.load)
+    probes = [each.probe for each in trials if each.probe is not None]
+    searches = [new_search(load) for _ in range(load.attempts)]
+    for number, search in enumerate(searches):
+        replay(search, [probe for probe in probes if probe.attempt == number])
+    if any(search.ask() is not None for search in searches):
+        return None
+    return pooled_searches(load, [search.attempt() for search in searches])
 
 
 def _shown(capacity: Capacity, trials: Sequence[Trial]) -> list[Trial]:

@@ -78,17 +78,18 @@ class Outcome:
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """One line for each service-level objective that is missed: a limit that no load meets."""
-        trials = (point.trial for point in self.run.points() if point.trial is not None)
-        found = ((trial.case_id, trial.capacity) for trial in trials)
-        return tuple(f"{name}: {each.reason}" for name, each in found if each and each.status == "infeasible")
+        """One line for each objective that is missed: a limit that no load meets, a soak without budget left."""
+        trials = [point.trial for point in self.run.points() if point.trial is not None]
+        found = [(t, t.capacity.reason) for t in trials if t.capacity and t.capacity.status == "infeasible"]
+        found += [(t, t.slo.exhausted) for t in trials if t.slo and t.slo.exhausted]
+        return tuple(f"{trial.case_id}: {reason}" for trial, reason in found)
 
     @property
     def exit_code(self) -> int:
-        """0 when every point is usable and no objective is missed, else that of PointsError or GateError."""
-        if self.problems:
-            return PointsError.exit_code
-        return GateError.exit_code if self.missed else EXIT_OK
+        """That of GateError when an objective is missed, of PointsError when a point is not usable, else 0."""
+        if self.missed:
+            return GateError.exit_code
+        return PointsError.exit_code if self.problems else EXIT_OK
 
 
 @dataclass(frozen=True)

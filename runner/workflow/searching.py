@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from runner.setup.base import Prepared
     from runner.workflow.session import Session
 
-OF_THE_LOAD = frozenset(
-    {"saturated", "not_delivered", "errors", "aborted", "wrong_output"},
-)
+OF_THE_LOAD = frozenset({"saturated", "not_delivered", "errors", "aborted", "wrong_output"})
 """Flags that would invalidate a point and are what a search wants to know: the verdict has counted it all."""
 
 
@@ -75,6 +73,7 @@ def _probed(ask: Ask, attempt: int, number: int, planned: Planned, serving: Serv
     Raises:
         KeyboardInterrupt: the user stopped it.
     """
+    session.cool_down()
     load = planned.case.scenario.load
     assert isinstance(load, SlaLoad)
     scenario = planned.case.scenario.model_copy(update={"load": load_of(ask, load)})

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
 MOST_PAYLOAD_BYTES = 256 << 20
 """Encoded requests of several points that are kept at a time."""
-_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression", "response_compression"}
+_CLIENT = {
+    *("service", "protocol", "tensors", "output_tensors", "headers", "tls", "compression", "response_compression"),
+    *("model", "version", "parameters"),
+}
 """Fields of the workload that a client of the service depends on."""
+_REQUESTS = {*_CLIENT, "batch", "input", "data", "shape", "generate", "mix", "order", "streaming", "validate_"}
+"""Fields that encoded requests depend on."""
 
 
 @dataclass
@@ -71,11 +76,11 @@ class Serving:
         if workload.shared_memory == "none":
             yield self._encoded(workload)
             return
-        from runner.load.inputs import build_items
+        from runner.load.inputs import workload_items
         from runner.load.shared_memory import shared_payloads
         from runner.measure.loads import most_in_flight
 
-        items = build_items(workload.input, self.metadata, self._artifacts(), data=workload.data)
+        items = workload_items(workload, self.metadata, self._artifacts())
         with shared_payloads(
             self.service_for(workload),
             self.metadata,
@@ -102,8 +107,7 @@ class Serving:
         from runner.load.mix import workload_payloads
         from runner.load.payloads import StreamEncoder
 
-        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", "validate_", *_CLIENT}
-        key = workload.model_dump_json(include=parts)
+        key = workload.model_dump_json(include=_REQUESTS)
         if key not in self._pools:
             service = self.service_for(workload)
             encoder = StreamEncoder(service) if workload.streaming else service
@@ -147,9 +151,8 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
     """What the runtime is asked to start."""
     from runner.runtimes.base import ServerSpec
     from runner.scenario.case import launch_of
-    from runner.scenario.schema import EmbeddedLaunch
 
-    directory, launch = session.writer.directory, launch_of(scenario)
+    directory = session.writer.directory
     return ServerSpec(
         repository=prepared.repository,
         # What a model's code calls is no dependent of it that the server knows of.
@@ -160,7 +163,7 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session) -> Ser
         flags=scenario.server.flags,
         ready_timeout_s=scenario.server.ready.timeout,
         tls=_probe_tls(scenario),
-        launch=None if isinstance(launch, EmbeddedLaunch) else launch,
+        launch=launch_of(scenario),
         reads=_artifacts_told_of(scenario, prepared),
     )
 
@@ -175,8 +178,13 @@ def _artifacts_told_of(scenario: Scenario, prepared: Prepared) -> tuple[Path, ..
 
 def _probe_tls(scenario: Scenario) -> Tls | None:
     """How readiness is asked for: over gRPC, encrypted where the server is told to be."""
+    from runner.scenario.case import launch_of
+    from runner.scenario.schema import RemoteLaunch
     from runner.services.tls import load_tls
 
+    if isinstance(launch_of(scenario), RemoteLaunch):
+        # Its launch says how it is reached; flags would be those of a server that is started from here.
+        return None
     settings, encrypted = scenario.workload.tls, scenario.server.flags.get("grpc-use-ssl")
     if str(encrypted).lower() in ("true", "1") or scenario.server.flags.get("grpc-use-ssl-mutual"):
         if settings is None:

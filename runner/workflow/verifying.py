@@ -36,9 +36,10 @@ def verify_run(path: Path) -> Verification:
     except RigError as error:
         found.append(Discrepancy("journal.jsonl", "", "content", "a journal", error.message))
     else:
-        measured = [trial for trial in recorded_trials(path) if trial.summary is not None]
+        measured = [t for t in recorded_trials(path) if t.summary is not None and t.capacity is None]
         trials, again = len(measured), list(_reports(run))
         reports = len(again)
+        found += _capacities(run)
         found += [each for trial in measured for each in _trial(trial, path)] + [e for part in again for e in part]
     notes = [f"not listed in the manifest: {name}" for name in unlisted(directory, manifest) if manifest.artefacts]
     if manifest.outcome == "running":
@@ -50,6 +51,19 @@ def _trial(trial: Trial, path: Path) -> Iterator[Discrepancy]:
     from runner.measure.verify import verify_trial
 
     return verify_trial(trial, path)
+
+
+def _capacities(run: Run) -> Iterator[Discrepancy]:
+    """Every answer of a search, from the verdicts on its loads."""
+    from runner.results.verification import Discrepancy
+    from runner.workflow.answering import capacity_again
+
+    for case_id, trial in run.trials.items():
+        if trial.capacity is not None:
+            again = capacity_again(trial, run.probes.get(case_id, ()))
+            if again != trial.capacity:
+                shown = (repr(each and (each.status, each.level)) for each in (again, trial.capacity))
+                yield Discrepancy("journal.jsonl", case_id, "capacity", *shown)
 
 
 def _reports(run: Run) -> Iterator[list[Discrepancy]]:

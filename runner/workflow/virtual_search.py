@@ -12,7 +12,7 @@ import numpy as np
 
 from runner.measure.selftest.simulate import Requests, columns, open_loop, single_server, until
 from runner.measure.selftest.theory import md1_load
-from runner.measure.series import Series, Window
+from runner.measure.series import Series
 from runner.measure.settings import EXPLORE, MeasureSettings
 from runner.measure.stopping import Decision, first_look_ns
 from runner.measure.tally import Judge, decide_by_verdict, tally
@@ -34,6 +34,8 @@ class MD1:
     service_s: float = 0.001
     noise: float = 0.0
     """Standard deviation of the logarithm of the service time, from one probe to the next."""
+    random: bool = True
+    """Poisson arrivals; False: evenly spaced ones, as older tools send them."""
 
     def truth_per_s(self, percentile: float, limit_s: float) -> float:
         """The capacity: where the percentile of the sojourn is the limit."""
@@ -45,7 +47,8 @@ class MD1:
         if ask.over == "concurrency":
             return single_server(np.full(int(seconds / service_s) + 2, service_s), int(ask.level))
         count = int(1.1 * seconds * ask.level) + 300
-        arrivals = np.cumsum(rng.exponential(1 / ask.level, count))
+        gaps = rng.exponential(1 / ask.level, count) if self.random else np.full(count, 1 / ask.level)
+        arrivals = np.cumsum(gaps)
         return until(open_loop(arrivals, np.full(count, service_s)), seconds)
 
 
@@ -67,8 +70,7 @@ def probe(ask: Ask, number: int, load: SlaLoad, server: MD1, seed: int) -> Probe
     settings, judge = probe_settings(EXPLORE, ask, load, 0, number), judge_of(ask, load, 0, number)
     asked_per_s = ask.level if ask.over == "rate" else None
     requests = server.requests(ask, np.random.default_rng([seed, number]), settings.deadline_s)
-    series = columns(requests, settings.deadline_s, SLICE_NS)
-    decision = _stopped(series, settings, _rule(settings, judge, asked_per_s))
+    decision, series = _stopped(requests, settings, _rule(settings, judge, asked_per_s))
     assert settings.limit is not None
     counted = tally(series.within(decision.window), settings.limit, asked_per_s, decision.warmup.steady)
     return replace(judge(counted), elapsed_s=decision.window.end_ns / 1e9)
@@ -80,11 +82,12 @@ def _rule(settings: MeasureSettings, judge: Judge, asked_per_s: float | None) ->
     return partial(decide_by_verdict, judge=judge, asked_per_s=asked_per_s)
 
 
-def _stopped(series: Series, settings: MeasureSettings, rule: Rule) -> Decision:
-    """As `Watch` does it: asks when a look is due."""
-    look = max(first_look_ns(settings), SLICE_NS)
+def _stopped(requests: Requests, settings: MeasureSettings, rule: Rule) -> tuple[Decision, Series]:
+    """As `Watch` does it: asks when a look is due, with everything until then."""
+    look_ns = max(first_look_ns(settings), SLICE_NS)
     while True:
-        decision = rule(series.within(Window(-1, look)), settings, 1)
+        series = columns(requests, look_ns / 1e9, SLICE_NS)
+        decision = rule(series, settings, 1)
         if decision.stop:
-            return decision
-        look = max(decision.next_look_ns, look + SLICE_NS)
+            return decision, series
+        look_ns = max(decision.next_look_ns, look_ns + SLICE_NS)

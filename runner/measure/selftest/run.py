@@ -12,7 +12,7 @@ from typing import Any, Literal
 from runner.errors import RigError, RunnerError, UsageError
 from runner.load.engine import Engine
 from runner.measure.selftest.bench import Bench, Check, RowError
-from runner.measure.selftest.rows import ROWS, Row
+from runner.measure.selftest.rows import Row
 
 Verdict = Literal["pass", "fail", "busy", "not here"]
 LATE_MEAN_MS = 0.5
@@ -51,13 +51,13 @@ class RowResult:
         return (*(self.verdict(check) for check in self.checks), *problem)
 
 
-def chosen(numbers: Sequence[int], full: bool) -> list[Row]:
-    """Rows by number, else those of the quick or the full run.
+def chosen(numbers: Sequence[int], full: bool, rows: Sequence[Row]) -> list[Row]:
+    """Of `rows` those with these numbers, else those of the quick or the full run.
 
     Raises:
         UsageError: a number without a row, or whose row is checked elsewhere.
     """
-    runnable = {row.number: row for row in ROWS if row.run is not None}
+    runnable = {row.number: row for row in rows if row.run is not None}
     for number in numbers:
         if number not in runnable:
             known = ", ".join(map(str, runnable))

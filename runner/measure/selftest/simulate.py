@@ -133,8 +133,9 @@ def slices(requests: Requests, end_s: float, slice_ns: int = SLICE_NS, failed: N
 
 def columns(requests: Requests, end_s: float, slice_ns: int = SLICE_NS) -> Series:
     """What `Series.of(slices(…))` would be, without a slice for each of hundreds of searches."""
-    edges = np.arange(0, int(end_s * 1e9) + 1, slice_ns)
+    edges = np.arange(0, round(end_s * 1e9) + 1, slice_ns)
     count = len(edges) - 1
+    requests = until(requests, end_s)
     part = requests.done // slice_ns
     inside = part < count
     sent = np.sort(requests.sent)

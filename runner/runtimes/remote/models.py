@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
 from runner.results.stages import difference, went_backwards
-from runner.runtimes.remote.ledger import LoadLedger
+from runner.runtimes.remote.ledger import LoadLedger, Loads
 from runner.services.control import Control, IndexEntry
 from runner.services.names import nearest_model
 
@@ -44,8 +44,10 @@ class LoadedModels:
     ledger: LoadLedger
     say: Callable[[str], None]
     timeout_s: float
-    asked: list[str] = field(default_factory=list)
-    """Those that were loaded by name; what they need came with them."""
+    ours: list[str] = field(default_factory=list)
+    """With the parts that came along, but none that were there."""
+    unfinished: str = ""
+    """A model whose load began and did not end well: which parts came along is known to the server alone."""
 
     def load(self, models: Sequence[str]) -> None:
         """Load what is not in memory.
@@ -55,13 +57,54 @@ class LoadedModels:
         """
         self._settle(models)
         before = self._counters(self.control.loaded())
+        there = {each.model for each in before}
         for model in models:
             if model not in self.control.loaded():
-                self._load(model)
-        after = self._counters([each.model for each in before])
-        for model in went_backwards(difference(before, after)):
+                self._load(model, there)
+        for model in went_backwards(difference(before, self._counters(sorted(there)))):
             # The server looks at the files of everything that an ensemble needs, loaded or not.
             self.say(f"the server by itself loaded {model} anew: its files had changed since it was loaded")
+
+    def _load(self, model: str, there: Collection[str]) -> None:
+        self._note(unfinished=model)
+        try:
+            self.control.load(model)
+        except ServiceError as error:
+            if _NOT_EXPLICIT in error.message:
+                self._note()
+                hint = "start it with --model-control-mode=explicit, or remove `model_control` and load the model there"
+                raise ServiceError(f"the server does not let models be loaded: {error.message}", hint=hint) from error
+            # Parts stay in memory when their ensemble cannot be loaded, and then nobody says whose they are.
+            self.ours += [name for name in self.control.loaded() if name not in {*there, *self.ours}]
+            self._note(unfinished=model)
+            raise ServiceError(error.message, hint=nearest_model(model, self.control.models)) from error
+        parts = [part for part in self.control.behind(model) if part not in {*there, *self.ours}]
+        self.ours += [model, *parts]
+        self._note()
+        self.say(f"loaded {model}" + (f", and with it {', '.join(parts)}" if parts else ""))
+
+    def unload(self) -> None:
+        """Unload what was loaded; a model that somebody else came to need meanwhile stays.
+
+        Raises:
+            ServiceError: the server cannot be reached, or does not comply in time; the ledger keeps the models then.
+        """
+        if not self.ours and not self.unfinished:
+            return
+        behind = {model: self._behind(model) for model in self.control.loaded()}
+        ours = {*self.ours, self.unfinished, *behind.get(self.unfinished, ())}
+        needed = {part for name, parts in behind.items() if name not in ours for part in parts}
+        # By name, each: the parts that were there before might be such that the server would let them go, too.
+        for model in sorted((behind.keys() & set(self.ours)) - needed, key=lambda name: -len(behind[name])):
+            self.control.unload(model, dependents=False)
+            self.say(f"unloaded {model}")
+        for model in sorted(needed & set(self.ours)):
+            self.say(f"{model} stays: a model that somebody loaded meanwhile needs it")
+        if self.unfinished and self.unfinished not in needed:
+            self.control.unload(self.unfinished)
+        self._settle(ours)
+        self.ours.clear()
+        self._note()
 
     def _counters(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
         found = list[ModelStatistics]()
@@ -71,50 +114,15 @@ class LoadedModels:
                 found += self.control.statistics([model])
         return tuple(found)
 
-    def _load(self, model: str) -> None:
-        self.asked.append(model)
-        self.ledger.write(self.asked)
-        try:
-            self.control.load(model)
-        except ServiceError as error:
-            if _NOT_EXPLICIT in error.message:
-                self._forget(model)
-                hint = "start it with --model-control-mode=explicit, or remove `model_control` and load the model there"
-                raise ServiceError(f"the server does not let models be loaded: {error.message}", hint=hint) from error
-            raise ServiceError(error.message, hint=nearest_model(model, self.control.models)) from error
-        self.say(f"loaded {model}")
-
-    def unload(self) -> None:
-        """Unload what was loaded, with what came with it; a model that somebody else came to need stays.
-
-        Raises:
-            ServiceError: the server cannot be reached, or does not comply in time; the ledger keeps the models then.
-        """
-        if not self.asked:
-            return
-        behind = {model: self._behind(model) for model in self.control.loaded()}
-        came = {each for model in self.asked for each in behind.get(model, ())}
-        needed = {each for name, parts in behind.items() if name not in {*self.asked, *came} for each in parts}
-        for model in reversed(self.asked):
-            if model in needed:
-                self.say(f"{model} stays: a model that somebody loaded meanwhile needs it")
-            else:
-                self.control.unload(model)
-        self._settle([*self.asked, *came])
-        for model in tuple(self.asked):
-            self._forget(model)
-            if model not in needed:
-                self.say(f"unloaded {model}")
-
     def _behind(self, model: str) -> tuple[str, ...]:
         # One that is just coming or going cannot be asked.
         with suppress(ServiceError):
             return self.control.behind(model)
         return ()
 
-    def _forget(self, model: str) -> None:
-        self.asked.remove(model)
-        self.ledger.write(self.asked)
+    def _note(self, unfinished: str = "") -> None:
+        self.unfinished = unfinished
+        self.ledger.write(Loads(tuple(self.ours), unfinished))
 
     def _settle(self, models: Iterable[str]) -> None:
         """Wait while models come or go: a server goes on after it has answered."""

@@ -11,7 +11,7 @@ from runner.errors import ServiceError
 from runner.results.facts import hashed
 from runner.runtimes.base import Finding, RunningServer, ServerSpec
 from runner.runtimes.interrupts import terminations_as_exit
-from runner.runtimes.remote.ledger import LoadLedger
+from runner.runtimes.remote.ledger import LoadLedger, Loads
 from runner.runtimes.remote.models import LoadedModels
 from runner.runtimes.remote.reaching import endpoint_of, findings
 from runner.runtimes.remote.server import RemoteServer
@@ -70,7 +70,7 @@ class RemoteRuntime:
     def sweep(self) -> Sequence[str]:
         """Unload what runs that died loaded on this server."""
         ledger = LoadLedger(self._state, self._launch.address)
-        if not ledger.models() or ledger.in_use():
+        if ledger.read() == Loads() or ledger.in_use():
             return ()
         with closing(control_of(endpoint_of(self._launch), timeout_s=_UNLOAD_TIMEOUT_S)) as control, ledger.held():
             return restore(control, ledger, lambda message: None)
@@ -78,9 +78,9 @@ class RemoteRuntime:
 
 def restore(control: Control, ledger: LoadLedger, say: Say) -> tuple[str, ...]:
     """Unload what the ledger holds; names it."""
-    left = ledger.models()
-    LoadedModels(control, ledger, say, _UNLOAD_TIMEOUT_S, list(left)).unload()
-    return tuple(f"model {model} on {ledger.address}" for model in left)
+    left = ledger.read()
+    LoadedModels(control, ledger, say, _UNLOAD_TIMEOUT_S, list(left.models), left.unfinished).unload()
+    return tuple(f"model {model} on {ledger.address}" for model in (*left.models, left.unfinished) if model)
 
 
 def answering(control: Control, address: str, timeout_s: float) -> ServerFacts:

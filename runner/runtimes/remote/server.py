@@ -62,7 +62,7 @@ class RemoteServer:
 
     def reload(self) -> None:
         """Unload and load the models of this run; those of others are not touched."""
-        missing = [model for model in self.spec.models if self.models is None or model not in self.models.asked]
+        missing = [model for model in self.spec.models if self.models is None or model not in self.models.ours]
         if missing or self.models is None:
             raise ServiceError(
                 f"{', '.join(missing)} cannot be loaded anew: this run did not load it, so others may be using it",
@@ -74,7 +74,7 @@ class RemoteServer:
 
     def facts(self) -> dict[str, str]:
         """Versions and identifiers for the manifest."""
-        loaded = self.models.asked if self.models else ()
+        loaded = self.models.ours if self.models else ()
         return {
             "runtime": "remote",
             "server": f"{self.identity.name} {self.identity.version}",

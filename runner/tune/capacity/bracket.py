@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 from runner.results.capacity import Probe, Stage, Tally
 from runner.scenario.schema import SlaLoad
@@ -120,14 +121,15 @@ class _OverRate(_Bracket):
         while slots <= MOST_SLOTS and self.log.spent is None:
             probe = yield Ask("saturate", "concurrency", slots, "observed", window_s, window_s)
             rate = probe.tally.delivered_per_s if probe.tally is not None else 0.0
-            if rate < GAIN * best:
+            if rate <= GAIN * best:
                 break
             best, slots = max(best, rate), 2 * slots
         return best or None
 
     def _lowered(self, level: float) -> Generator[Ask, Probe, float | Ending]:
         """Halve the rate until one passes, or until a probe could not hold enough requests to tell."""
-        least = max(self.load.range.min or 0.0, fewest_requests(self.load.percentile) / self.load.probe.max)
+        fewest = fewest_requests(self.load.percentile) / self.load.probe.max
+        least = self.rounded(max(self.load.range.min or 0.0, fewest))
         while level > least and self.log.spent is None:
             level = self.rounded(max(level / 2, least))
             if (yield from self.tried("lower", level)):
@@ -148,7 +150,7 @@ class _OverRate(_Bracket):
 
 class _OverConcurrency(_Bracket):
     def alone(self) -> Ask:
-        return Ask(**{**vars(super().alone()), "level": int(self.load.range.min or 1)})
+        return replace(super().alone(), level=int(self.load.range.min or 1))
 
     def enclosed(self) -> Generator[Ask, Probe, float | Ending]:
         """The highest number that passed before one did not."""

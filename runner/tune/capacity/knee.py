@@ -75,7 +75,7 @@ def kneedle(curve: Mapping[int, float], sensitivity: float = SENSITIVITY) -> flo
     above = [(value - min(ys)) / (max(ys) - min(ys)) - at for value, at in zip(ys, x, strict=True)]
     drop = sensitivity * fmean(b - a for a, b in pairwise(x))
     peaks = [n for n in range(1, len(above) - 1) if above[n - 1] < above[n] >= above[n + 1]]
-    for peak, following in zip(peaks, [*peaks[1:], len(above)], strict=True):
+    for peak, following in pairwise([*peaks, len(above)]):
         if min(above[peak:following]) < above[peak] - drop:
             return xs[peak]
     return None

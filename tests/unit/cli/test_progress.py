@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from runner.cli import progress
-from runner.cli.progress import Eta, LiveObserver, PlainObserver, describe, named, observer_for, outcome
+from runner.cli.progress import Eta, LiveObserver, PlainObserver, describe, named, observer_for, outcome, probed
 from runner.measure.watch import TrialProgress
+from runner.results.capacity import Capacity, Probe
 from runner.results.records import Counts, Estimate, Flag, Summary, Trial
 from runner.setup.base import Progress, StepReport
 from runner.workflow import Silent
@@ -147,3 +148,25 @@ def test_repeats_and_anchors_are_told_apart() -> None:
 def test_descriptions_have_units() -> None:
     assert describe(PROGRESS) == "measuring 10 s, 400 inferences/s, p50 12.5 ms, 2 failed"
     assert outcome(trial()) == "failed: the server died"
+
+
+def test_a_load_of_a_search_in_one_line() -> None:
+    probe = Probe(0, 3, "bisect", "rate", 83.261, "pass", "3 of 800 missed", None, 12.2)
+    assert probed(probe) == "bisect 83.261/s: pass (3 of 800 missed) in 12 s"
+    again = replace(probe, attempt=1, over="concurrency", level=8)
+    assert probed(again).startswith("search 2, bisect 8 in flight: pass")
+
+
+def test_a_search_ends_with_its_answer() -> None:
+    found = Capacity("rate", "bracket", 95, 100.0, "found", "because", 83.3, 83.3, 84.9, 83.1, ())
+    assert outcome(trial(state="ok", failure=None, capacity=found)) == (
+        "ok, capacity 83.3/s, bracket up to 84.9/s at p95 ≤ 100 ms"
+    )
+    none = replace(found, status="infeasible", level=None, low=None, high=None)
+    assert outcome(trial(capacity=none)) == "failed, infeasible at p95 ≤ 100 ms: because"
+    hint = replace(found, status="hint", over="concurrency", level=8)
+    assert "knee at 8 in flight (83.1 requests/s)" in outcome(trial(state="ok", capacity=hint))
+
+
+def test_a_soak_shows_its_violations() -> None:
+    assert describe(replace(PROGRESS, violated=(2, 31))).endswith("2 failed, 2 of 31 windows violated")

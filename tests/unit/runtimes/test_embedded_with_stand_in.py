@@ -21,6 +21,7 @@ from runner.runtimes import embedded, ownership, preflight, triton
 from runner.runtimes.base import Finding, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime, EmbeddedServer, default_state
 from runner.runtimes.preflight import Wheel
+from runner.scenario.schema import EmbeddedLaunch
 from tests.contracts.runtime import RuntimeContract
 
 ROOT = Path(__file__).parents[3]
@@ -243,9 +244,9 @@ def test_a_wheel_that_vanishes_is_an_error(
 
 
 def test_checks_run_once(runtime: EmbeddedRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime._checked_wheel()
+    runtime._checked_program(None)
     monkeypatch.setattr(preflight, "findings", lambda wheel, state: pytest.fail("again"))
-    runtime._checked_wheel()
+    runtime._checked_program(None)
 
 
 def test_state_is_kept_where_all_state_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -271,3 +272,53 @@ def test_an_identity_is_readable_unique_and_a_file_name() -> None:
     assert one != triton.new_identity("2026 run/é")
     assert len(two) < 100
     assert triton.new_identity("///").startswith("scenario-run-")
+
+
+# --- a program that is installed ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """An installed server as its image has it: PREFIX/bin/tritonserver and PREFIX/backends."""
+    program, stub = tmp_path / "triton/bin/tritonserver", tmp_path / "triton/backends/python/triton_python_backend_stub"
+    for path, text in ((program, STAND_IN), (stub, STUB.replace("/bin/sh", "/bin/bash"))):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    return tmp_path / "triton"
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_an_installed_server_is_used_with_its_own_backends(
+    prefix: Path, state: Path, spec: ServerSpec, monkeypatch: pytest.MonkeyPatch, on_path: bool
+) -> None:
+    monkeypatch.setattr(preflight, "find_wheel", lambda: pytest.fail("the wheel is not looked for"))
+    program = prefix / "bin" / "tritonserver"
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    runtime = EmbeddedRuntime(state, program="tritonserver" if on_path else str(program))
+    assert next(finding.level for finding in runtime.preflight()) == "ok"
+    with runtime.start(spec) as server:
+        facts = server.facts()
+        assert (facts["program"], facts["server"]) == (str(program), "tritonserver 0.0-fake")
+        arguments = Path(f"/proc/{facts['server_pid']}/cmdline").read_text().split("\0")
+        assert f"--backend-directory={prefix / 'backends'}" in arguments
+    assert nothing_left(state, spec)
+
+
+def test_a_launch_of_one_server_names_another_program(prefix: Path, state: Path, spec: ServerSpec) -> None:
+    launch = EmbeddedLaunch(program=str(prefix / "bin" / "tritonserver"))
+    runtime = EmbeddedRuntime(state, program="/nowhere/tritonserver")
+    with runtime.start(dataclasses.replace(spec, launch=launch)) as server:
+        assert server.facts()["program"] == launch.program
+
+
+@pytest.mark.parametrize(
+    ("program", "says"), [("/nowhere/tritonserver", "is not there"), ("no-such-server", "is not on PATH")]
+)
+def test_a_program_that_is_not_there_is_named(state: Path, spec: ServerSpec, program: str, says: str) -> None:
+    with (
+        pytest.raises(RigError, match=f"{program} {says}") as caught,
+        EmbeddedRuntime(state, program=program).start(spec),
+    ):
+        pytest.fail("there is no such program")
+    assert "launch.program" in (caught.value.hint or "")

@@ -134,8 +134,8 @@ def test_room_in_shared_memory(mebibytes: int | None, level: str) -> None:
 
 
 def test_free_shared_memory(tmp_path: Path) -> None:
-    assert (preflight._free_shm(str(tmp_path)) or 0) > 0
-    assert preflight._free_shm(str(tmp_path / "none")) is None
+    assert (preflight.free_shared_memory(str(tmp_path)) or 0) > 0
+    assert preflight.free_shared_memory(str(tmp_path / "none")) is None
 
 
 def test_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +22,7 @@ from runner.runtimes.base import ServerSpec
 from runner.runtimes.fake import FakeRunningServer, serving
 from runner.runtimes.remote import RemoteRuntime
 from runner.runtimes.remote import server as remote_server
-from runner.runtimes.remote.ledger import LoadLedger
+from runner.runtimes.remote.ledger import LoadLedger, Loads
 from runner.runtimes.serverlog import ServerLog
 from runner.scenario.schema import RemoteLaunch
 from runner.services.fake import FakeModel, FakeServer, Script, identity_model
@@ -187,9 +191,14 @@ def test_what_was_loaded_is_unloaded_with_what_came_with_it(
     runtime = remote(theirs, model_control="allowed")
     with runtime.start(dataclasses.replace(spec, canary="whole")) as server:
         assert in_memory(theirs.fake) == {"whole", "identity", "other"}
-        assert server.facts()["loaded_for_this_run"] == "whole"
+        assert server.facts()["loaded_for_this_run"] == "whole, identity"
     assert in_memory(theirs.fake) == {"other"}
-    assert spec.log.read_text().splitlines()[1:] == ["loaded whole", "unloaded whole"]
+    assert list(runtime._state.iterdir()) == [], "neither ledger nor lock"
+    assert spec.log.read_text().splitlines()[1:] == [
+        "loaded whole, and with it identity",
+        "unloaded whole",
+        "unloaded identity",
+    ]
 
 
 def test_a_part_that_somebody_else_loaded_stays(
@@ -199,6 +208,42 @@ def test_a_part_that_somebody_else_loaded_stays(
     with remote(theirs, model_control="allowed").start(dataclasses.replace(spec, canary="whole")):
         pass
     assert in_memory(theirs.fake) == {"identity"}
+
+
+def test_parts_of_an_ensemble_that_cannot_be_loaded_do_not_stay(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec, tmp_path: Path
+) -> None:
+    theirs = start("other", broken_models=("whole",))
+    with (
+        pytest.raises(ServiceError, match="load failed for model 'whole'"),
+        remote(theirs, model_control="allowed").start(dataclasses.replace(spec, canary="whole")),
+    ):
+        pytest.fail("it is broken")
+    assert in_memory(theirs.fake) == {"other"}
+    assert list((tmp_path / "remote").iterdir()) == []
+
+
+def test_a_part_that_nobody_holds_by_name_stays_if_it_was_there(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
+) -> None:
+    """What an ensemble leaves behind that was unloaded alone, as clients do by default."""
+    theirs = start()
+    theirs.fake.load("second")
+    theirs.fake.unload("second", dependents=False)
+    assert in_memory(theirs.fake) == {"identity"}
+    with remote(theirs, model_control="allowed").start(dataclasses.replace(spec, canary="whole")):
+        pass
+    assert in_memory(theirs.fake) == {"identity"}
+
+
+def test_a_load_that_never_ended_is_undone(start: Start, remote: Callable[..., RemoteRuntime], tmp_path: Path) -> None:
+    theirs = start("other")
+    ledger = LoadLedger(tmp_path / "remote", theirs.endpoint.grpc)
+    with ledger.held():
+        ledger.write(Loads(("other",), "whole"))
+    theirs.fake.load("whole")
+    assert remote(theirs).sweep() == tuple(f"model {m} on {theirs.endpoint.grpc}" for m in ("other", "whole"))
+    assert in_memory(theirs.fake) == set()
 
 
 def test_a_model_that_somebody_came_to_need_meanwhile_stays(
@@ -238,6 +283,39 @@ def test_two_runs_of_one_machine_do_not_load_on_one_server(
     assert in_memory(theirs.fake) == set()
 
 
+RUNNER = """
+import sys, time
+from pathlib import Path
+from runner.runtimes.base import ServerSpec
+from runner.runtimes.remote import RemoteRuntime
+from runner.scenario.schema import RemoteLaunch
+
+folder = Path(sys.argv[2])
+spec = ServerSpec(repository=folder, load=(), canary="whole", run_id="r", log=folder / "log")
+launch = RemoteLaunch(kind="remote", grpc=sys.argv[1], model_control="allowed")
+with RemoteRuntime(launch, state=folder / "remote").start(spec):
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_runner_that_is_asked_to_end_unloads_what_it_loaded(
+    start: Start, remote: Callable[..., RemoteRuntime], tmp_path: Path
+) -> None:
+    theirs = start("other")
+    command = [sys.executable, "-c", RUNNER, theirs.endpoint.grpc, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as runner:
+        assert runner.stdout is not None
+        assert runner.stdout.readline() == "up\n"
+        assert remote(theirs).sweep() == (), "it lives"
+        assert in_memory(theirs.fake) == {"other", "whole", "identity"}
+        runner.send_signal(signal.SIGTERM)
+        assert runner.wait(timeout=20) == 128 + signal.SIGTERM
+    assert in_memory(theirs.fake) == {"other"}
+    assert remote(theirs).sweep() == ()
+
+
 # --- a run that died ----------------------------------------------------------------------------------------------
 
 
@@ -247,7 +325,7 @@ def after_a_crash(start: Start, tmp_path: Path) -> FakeRunningServer:
     theirs = start("other")
     ledger = LoadLedger(tmp_path / "remote", theirs.endpoint.grpc)
     with ledger.held():
-        ledger.write(["whole"])
+        ledger.write(Loads(("whole", "identity")))
     theirs.fake.load("whole")
     return theirs
 
@@ -256,7 +334,7 @@ def test_what_a_dead_run_loaded_is_swept(
     after_a_crash: FakeRunningServer, remote: Callable[..., RemoteRuntime], tmp_path: Path
 ) -> None:
     runtime = remote(after_a_crash)
-    assert runtime.sweep() == (f"model whole on {after_a_crash.endpoint.grpc}",)
+    assert runtime.sweep() == tuple(f"model {m} on {after_a_crash.endpoint.grpc}" for m in ("whole", "identity"))
     assert in_memory(after_a_crash.fake) == {"other"}
     assert runtime.sweep() == ()
     assert list((tmp_path / "remote").glob("*.json")) == []
@@ -283,11 +361,11 @@ def test_the_models_of_a_run_that_lives_are_not_swept(
 def test_models_stay_in_the_ledger_until_their_server_can_be_reached(tmp_path: Path) -> None:
     ledger = LoadLedger(tmp_path, "127.0.0.1:9")
     with ledger.held():
-        ledger.write(["m"])
+        ledger.write(Loads(("m",)))
     runtime = RemoteRuntime(RemoteLaunch(kind="remote", grpc="127.0.0.1:9"), state=tmp_path)
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
         runtime.sweep()
-    assert ledger.models() == ("m",)
+    assert ledger.read() == Loads(("m",))
 
 
 def test_the_ledger_holds_no_secret(start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec) -> None:
@@ -302,7 +380,7 @@ def test_a_ledger_that_was_tampered_with_is_named(tmp_path: Path) -> None:
     ledger = LoadLedger(tmp_path, "h:1")
     ledger.path.write_text("{")
     with pytest.raises(RigError, match="is not what this tool writes"):
-        ledger.models()
+        ledger.read()
 
 
 # --- looking ------------------------------------------------------------------------------------------------------
@@ -313,3 +391,16 @@ def test_preflight_looks_at_every_address(start: Start) -> None:
     launch = RemoteLaunch(kind="remote", grpc=theirs.endpoint.grpc, http="127.0.0.1:9", metrics="http://127.0.0.1:9/m")
     levels = {finding.check: finding.level for finding in RemoteRuntime(launch).preflight()}
     assert levels == {"gRPC": "ok", "HTTP": "fail", "metrics": "warn"}
+
+
+def test_nothing_is_loaded_that_could_not_be_written_down(
+    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec, tmp_path: Path
+) -> None:
+    theirs = start("other")
+    (tmp_path / "remote").write_text("in the way")
+    with (
+        pytest.raises(RigError, match="cannot write down what is loaded"),
+        remote(theirs, model_control="allowed").start(spec),
+    ):
+        pytest.fail("a crash could not be undone")
+    assert in_memory(theirs.fake) == {"other"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.errors import ScenarioError
 from runner.scenario.arrivals import ArrivalsError, read_intervals, read_timestamps
 from runner.scenario.matrix import expand
 from runner.scenario.schema_client import ClientSettings
@@ -115,3 +116,46 @@ def test_certificates_are_found_beside_the_scenario(desk):
     text = HEAD.replace("workload: {", "workload: {tls: {ca: ca.pem, cert: cert.pem, key: key.pem}, ")
     tls = desk.load(text).scenario.workload.tls
     assert (tls.ca, tls.key) == (str(desk.folder / "ca.pem"), str(desk.folder / "key.pem"))
+
+
+# --- searches -----------------------------------------------------------------------------------------------------
+
+
+def search(desk, text):
+    return desk.load(f"{HEAD}load: {{kind: sla, {text}}}\n").scenario.load
+
+
+def test_a_search_needs_no_more_than_a_limit(desk):
+    load = search(desk, "percentile: 95, latency: 1s, attempts: 3")
+    assert (load.percentile, load.latency, load.attempts, load.over) == (95, 1.0, 3, "rate")
+    assert (load.probe.first, load.probe.max, load.confirm.repeats, load.confirm.window) == (10, 120, 2, 60)
+    assert (load.resolution, load.strategy, load.budget.probes) == (0.02, "bracket", 100)
+    assert search(desk, "attempts: 1").latency is None, "the knee"
+
+
+def test_levels_are_rates_or_numbers_in_flight(desk):
+    assert search(desk, "latency: 1s, range: {min: 5/s, max: 100/s}").range.max == 100.0
+    assert search(desk, "latency: 1s, over: concurrency, range: {max: 8}").range.max == 8
+    old = search(desk, "latency: 1s, strategy: linear")
+    assert (old.first_level, old.step_size) == (5.0, 0.5), "as --qps and --qps-delta of the suite"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        ("latency: 1s, range: {max: 8}", "load.range", "expected a rate such as 50/s as `range.max`, got 8"),
+        ("latency: 1s, over: concurrency, range: {max: 5/s}", "load.range", "a whole number of requests in flight"),
+        ("latency: 1s, range: {min: 9/s, max: 5/s}", "load.range.max", "expected at least the lower end 9"),
+        ("latency: 1s, probe: {first: 10s, max: 5s}", "load.probe.max", "expected at least the lower end 10"),
+        ("latency: 1s, strategy: pa_binary", "load", "a binary search needs both ends"),
+        ("latency: 1s, strategy: perf_client", "load", "perf_client raises requests in flight"),
+        ("latency: 1s, step: 5/s", "load.step", "a bracket has no steps"),
+        ("strategy: linear", "load.strategy", "expected `latency` beside `linear`"),
+    ],
+)
+def test_what_a_search_cannot_mean_is_refused_where_it_stands(desk, text, where, message):
+    with pytest.raises(ScenarioError) as caught:
+        search(desk, text)
+    (found,) = caught.value.diagnostics
+    assert message in found.message
+    assert found.address == where

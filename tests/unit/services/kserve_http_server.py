@@ -59,8 +59,8 @@ def serving_http(fake: FakeServer, context: ssl.SSLContext | None = None) -> Ite
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             seen.headers.append(dict(self.headers))
-            if self.path == "/v2/repository/index":
-                self._answer(200, [{"name": name} for name in fake.models])
+            if self.path.startswith("/v2/repository/"):
+                self._answer(*_controlled(fake, self.path, json.loads(body)))
                 return
             match self.headers.get("Content-Encoding"):
                 case "gzip":
@@ -121,15 +121,34 @@ def serving_http(fake: FakeServer, context: ssl.SSLContext | None = None) -> Ite
         thread.join()
 
 
+def _controlled(fake: FakeServer, path: str, document: dict[str, Any]) -> tuple[int, Any]:
+    """Answer to a POST below /v2/repository."""
+    if path == "/v2/repository/index":
+        never = {name: {} for name in fake.models if name in fake.unloaded}
+        states = {name: never.get(name, {"version": "1", "state": "READY"}) for name in fake.models}
+        return 200, [{"name": name, **state} for name, state in states.items()]
+    _, _, _, _, model, verb = path.split("/")
+    try:
+        if verb == "load":
+            fake.load(model)
+        else:
+            fake.unload(model, dependents=document["parameters"]["unload_dependents"])
+    except ValueError as error:
+        return 503, {"error": str(error)}
+    return 200, {}
+
+
 def _described(fake: FakeServer, path: str) -> tuple[int, Any]:
-    """Answer to a GET below /v2/models."""
+    """Answer to a GET."""
+    if path == "/v2":
+        return 200, {"name": "fake", "version": "1.0", "extensions": ["statistics"]}
     _, _, _, model, *what = path.split("/")
     if model not in fake.models:
         return 400, {"error": f"Request for unknown model: '{model}' is not found"}
     metadata = fake.models[model].metadata
     match what:
         case ["ready"]:
-            return (200 if fake.script.ready else 400), {}
+            return (200 if fake.ready(model) else 400), {}
         case ["config"]:
             return 200, {
                 "max_batch_size": metadata.max_batch_size,

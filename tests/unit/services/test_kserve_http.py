@@ -19,6 +19,7 @@ from runner.measure.transport import transport
 from runner.scenario.schema import TlsSettings, Workload
 from runner.services import connect
 from runner.services.base import Endpoint
+from runner.services.control import IndexEntry, ServerFacts
 from runner.services.fake import FakeServer, Script
 from runner.services.kserve_http import KServeHttp
 from runner.services.tls import load_tls, name_in
@@ -113,6 +114,29 @@ def test_a_silent_server_is_given_up() -> None:
         service = KServeHttp(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.05)
         with pytest.raises(ServiceError, match=r"no answer within 0\.05 s"):
             service.statistics(["identity"])
+
+
+# --- control ----------------------------------------------------------------------------------------------------
+
+
+def test_models_come_and_go(server: HttpServer) -> None:
+    service = client(server)
+    assert service.server() == ServerFacts("fake", "1.0", ("statistics",))
+    assert service.index() == (IndexEntry("identity", "1", "READY"),)
+    service.unload("identity")
+    assert (service.index(), service.models(), service.loaded()) == ((IndexEntry("identity"),), ["identity"], [])
+    assert not service.ready("identity")
+    service.load("identity")
+    assert service.loaded() == ["identity"]
+    assert service.behind("identity") == ()
+
+
+def test_a_refused_command_comes_with_the_servers_words() -> None:
+    with serving_http(FakeServer(script=Script(fixed_models=True))) as server:
+        with pytest.raises(ServiceError, match=r"could not load model 'identity' at .*HTTP 503: .*is not allowed"):
+            client(server).load("identity")
+        with pytest.raises(ServiceError, match="could not unload model 'identity'"):
+            client(server).unload("identity", dependents=False)
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from runner.load.native import NativeEngine
 from runner.load.plan import ClosedLoop, GrpcUnary, LoadPlan
 from runner.measure.selftest import closed, judged, opened
 from runner.measure.selftest.bench import Bench, case
+from runner.measure.selftest.rows import ROWS
 from runner.measure.selftest.run import chosen, run_rows
 from runner.measure.selftest.script import Script
 from runner.measure.selftest.scripted import MODEL, ScriptedServer, request
@@ -68,7 +69,7 @@ def test_the_seed_is_the_schedule(bench: Bench) -> None:
 
 
 def test_rows_run_one_after_the_other_and_keep_their_trials() -> None:
-    results = list(run_rows(chosen([12, 1], False), NativeEngine(), full=False))
+    results = list(run_rows(chosen([12, 1], False, ROWS), NativeEngine(), full=False))
     assert [result.row.number for result in results] == [1, 12]
     assert results[1].verdicts == ("pass",) * 3
 

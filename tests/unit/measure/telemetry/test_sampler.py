@@ -15,6 +15,7 @@ from runner.measure.telemetry import sampler as sampler_module
 from runner.measure.telemetry.base import Value
 from runner.measure.telemetry.collect import Surroundings, TelemetryRoom
 from runner.measure.telemetry.fake import FakeSource
+from runner.measure.telemetry.prometheus import PrometheusSource
 from runner.measure.telemetry.sampler import Clock, Recorder, Sampler
 from runner.results.nvml import Nvml, NvmlError
 from runner.results.nvml_fake import FakeGpu, FakeNvmlLibrary
@@ -193,3 +194,13 @@ def test_another_endpoint_can_be_named() -> None:
 def test_mistakes_are_refused(wishes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Telemetry.model_validate(wishes)
+
+
+def test_a_remote_server_is_scraped_at_its_url_and_this_machines_gpus_are_not_its_own() -> None:
+    around = Surroundings(metrics="https://far/m", server_is_here=False)
+    recorder = room(FakeGpu()).recorder(Telemetry(), around)
+    assert [source.name for source in recorder.sources] == ["host", "prometheus"]
+    assert next(s.url for s in recorder.sources if isinstance(s, PrometheusSource)) == "https://far/m"
+    assert "not its own" in recorder.absent["gpu"]
+    asked = room(FakeGpu()).recorder(Telemetry(sources=("gpu",)), around)
+    assert [source.name for source in asked.sources] == ["gpu"], "whoever names it gets it"
