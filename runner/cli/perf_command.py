@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,16 +85,13 @@ def _loaded(options: PerfOptions, argv: tuple[str, ...], file: Path, model: Know
 
 
 def _show(outcome: Outcome, options: PerfOptions) -> None:
-    """perf_analyzer's own words where there is a report that knows them, else the table of every run."""
-    from runner.cli.console import print_table
+    """perf_analyzer's own words on stdout, what is doubtful about them on stderr."""
+    from runner.report import perf
 
-    if find_spec("runner.report.perf") is None:
-        print_table(outcome.run)
-    else:
-        from runner.report import perf
-
-        click.echo(perf.write(outcome.run, wishes_of(options)), nl=False)
-        note(perf.warnings(outcome.run, wishes_of(options)).rstrip("\n"))
+    wishes = wishes_of(options)
+    click.echo(perf.write(outcome.run, wishes), nl=False)
+    for line in perf.warnings(outcome.run, wishes).splitlines():
+        note(line)
     for line in outcome.problems:
         note(f"warning: {line}")
     note(f"results: {outcome.directory}")

@@ -13,8 +13,8 @@ from runner.units import format_bytes, format_fraction
 
 STRING_LENGTH = 128
 """perf_analyzer's texts."""
-OUTPUT_BYTES = 102_400
-RATE_SEQUENCES = 4
+_WITHOUT_KEYS = ("tls", "sequences")
+"""Being there says something, even without a key."""
 PathOf = Callable[[str], str]
 """A path as the scenario file has to write it."""
 _IMAGE_INPUT = {"densenet_onnx": "data_0"}
@@ -44,10 +44,7 @@ def workload(options: PerfOptions, model: KnownModel | None, path: PathOf) -> di
         **_data(options, model, path),
         "sequences": _sequences(options, model),
     }
-    found = {key: value for key, value in parts.items() if value not in (None, {}, [])}
-    if "sequences" in found and found["sequences"] == _DEFAULT_SEQUENCES:
-        found["sequences"] = {}
-    return found
+    return {key: value for key, value in parts.items() if value is not None and (value or key in _WITHOUT_KEYS)}
 
 
 def _refuse_unfit(options: PerfOptions, model: KnownModel) -> None:
@@ -135,9 +132,6 @@ def _generated(options: PerfOptions, model: KnownModel | None) -> dict[str, Any]
 def _is_stateful(options: PerfOptions, model: KnownModel | None) -> bool:
     asked = (options.sequences, options.sequence_length, options.sequence_variation, options.sequence_ids)
     return model.sequences if model is not None else options.serial_sequences or any(v is not None for v in asked)
-
-
-_DEFAULT_SEQUENCES: dict[str, Any] = {}
 
 
 def _sequences(options: PerfOptions, model: KnownModel | None) -> dict[str, Any] | None:
