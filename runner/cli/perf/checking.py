@@ -120,4 +120,9 @@ _RULES: tuple[Rule, ...] = (
         lambda o: o.protocol == "grpc" and "json" in (o.input_format, o.output_format),
         "--input-tensor-format and --output-tensor-format: only HTTP carries tensors as JSON",
     ),
+    (
+        lambda o: not o.collect_metrics and {"--metrics-url", "--metrics-interval"} & set(o.given),
+        "--metrics-url and --metrics-interval: expected --collect-metrics beside them",
+    ),
+    (lambda o: o.emit and o.set_, "--set: changes what is measured, not the file of --emit-scenario"),
 )

@@ -1,4 +1,4 @@
-"""Help, and the table of options in docs/perf.md: both are the table of options in another dress."""
+"""The help of `scenario perf`: the table of options in another dress."""
 
 from __future__ import annotations
 
@@ -19,12 +19,8 @@ Usage: scenario perf -m MODEL [OPTIONS]
   4: the server cannot be reached or refuses; 5: a level is unstable, invalid or missing (results are written all the
   same); 10: a limit that no load meets; 130: Ctrl-C.
 """
-_STATUS = {
-    "honoured": "yes",
-    "no effect": "accepted, no effect",
-    "other server": "not yet",
-    "refused": "refused",
-}
+STATUS = {"honoured": "yes", "no effect": "accepted, no effect", "other server": "not yet", "refused": "refused"}
+"""Status -> how people read it."""
 
 
 def help_text() -> str:
@@ -51,25 +47,4 @@ def _help_of(option: Option, width: int) -> Iterator[str]:
 
 
 def _because(option: Option) -> str:
-    return f"{_STATUS[option.status]}: {option.becomes}"
-
-
-def markdown_table() -> str:
-    """The options as the table of docs/perf.md; a test compares."""
-    parts = []
-    for heading, options in GROUPS.items():
-        rows = [
-            f"| {' '.join(f'`{form}`' for form in each.spellings)} | {_STATUS[each.status]} | {_address(each)} |"
-            for each in options
-        ]
-        parts.append("\n".join([f"### {heading}\n", "| option | honoured | becomes |", "| --- | --- | --- |", *rows]))
-    return "\n\n".join(parts) + "\n"
-
-
-def _address(option: Option) -> str:
-    if option.status != "honoured":
-        given = f"`{option.unless}` only; else: " if option.unless else ""
-        return (given + option.becomes).replace("|", "\\|")
-    first, _, rest = option.becomes.partition(" ")
-    code = f"`{first.rstrip(',;')}`" + first[len(first.rstrip(",;")) :] if "." in first else first
-    return f"{code} {rest}".strip().replace("|", "\\|")
+    return f"{STATUS[option.status]}: {option.becomes}"

@@ -106,6 +106,8 @@ def test_rates_in_steps_of_a_tenth_do_not_drift() -> None:
         ("--qps 5", "expected --sla or --infinite beside them"),
         ("--shared-memory system", "--shared-memory: regions are used over gRPC, add -i grpc"),
         ("-u https://h --ssl-https-verify-host 0", "add --ssl-https-verify-peer 0"),
+        ("--metrics-interval 500", "expected --collect-metrics beside them"),
+        ("--emit-scenario x.yaml --set a=b", "not the file of --emit-scenario"),
         ("-i grpc --input-tensor-format json", "only HTTP carries tensors as JSON"),
     ],
 )
