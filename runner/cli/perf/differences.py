@@ -54,7 +54,7 @@ DIFFERENCES = (
         "16 different items from each type's usual range, by a seed",
         "models fail on values that no user sends; caches answer what repeats",
     ),
-    Difference("`--shape`", "a wrong name or a contradiction is ignored", "is refused", "the load would be another one"),
+    Difference("`--shape`", "a wrong name or a contradiction is ignored", "is refused", "it would be another load"),
     Difference("JSON numbers", "`1` is refused for FP32, integers are cut silently",
                "whole numbers are numbers; what does not fit is refused", "see docs/inputs.md"),
     Difference("validation", "exact, without batches, shared memory and `--async`", "everywhere but in sequences",

@@ -41,7 +41,8 @@ _MODEL = (
            "string.", "workload.parameters", repeated=True),
 )  # fmt: skip
 _SERVER = (
-    Option("-u --url", "url", text, "HOST:PORT", "Server. Default localhost:8000, over gRPC :8001.", "launch"),
+    Option("-u --url", "url", text, "HOST:PORT", "Server. Default localhost:8000, over gRPC :8001.",
+           "targets.server.launch"),
     Option("-i --protocol", "protocol", choice("http", "grpc", fold=True), "http|grpc", "Protocol. Default http.",
            "workload.protocol"),
     Option("--streaming", "streaming", None, "", "Requests go over bidirectional gRPC streams.", "workload.streaming"),

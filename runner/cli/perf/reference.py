@@ -21,15 +21,15 @@ scenario import "perf_analyzer -m MODEL …"               prints the scenario t
 scenario perf -m MODEL … --emit-scenario model.yaml      writes it
 ```
 
-Options are translated into a scenario with `launch: {kind: remote}`, and that is measured as every other one: there is no
-second way to measure. `scenario perf` first asks the server for the model: sequences, decoupled models, open shapes and batch
-sizes are found there, and what contradicts them is refused before the load. The server is left as it was. `--set
-ADDRESS=VALUE` changes anything that no option reaches. What is printed, and the files of `-f` and `--profile-export-file`:
-[perf-output.md](perf-output.md).
+Options are translated into a scenario with `launch: {kind: remote}`, and that is measured as every other one: there
+is no second way to measure. `scenario perf` first asks the server for the model: sequences, decoupled models, open
+shapes and batch sizes are found there, and what contradicts them is refused before the load. The server is left as
+it was. `--set ADDRESS=VALUE` changes anything that no option reaches. What is printed, and the files of `-f` and
+`--profile-export-file`: [perf-output.md](perf-output.md).
 
-`scenario import` also takes `perf_client …`, with its deprecated options, and `benchmark.py …`, the SLA client of TensorRT
-Inference Server. It asks no server: sequences have to be named by an option there, and the image input of `benchmark.py -f` is
-called `IMAGE` unless the model is the client's default one.
+`scenario import` also takes `perf_client …`, with its deprecated options, and `benchmark.py …`, the SLA client of
+TensorRT Inference Server. It asks no server: sequences have to be named by an option there, and the image input of
+`benchmark.py -f` is called `IMAGE` unless the model is the client's default one.
 
 | exit code | when | perf_analyzer |
 | --- | --- | --- |
