@@ -186,6 +186,16 @@ def test_a_drifting_server_is_flagged() -> None:
     assert not trial.summary.steady
 
 
+def test_a_fixed_number_of_requests_is_timed_from_the_end_of_its_warm_up() -> None:
+    trial = run(point=case(requests=50, warmup={"requests": 14}))
+    assert trial.summary is not None
+    assert trial.counts is not None
+    assert (trial.counts.sent, trial.summary.completions) == (64, 50)
+    assert trial.summary.window_s == pytest.approx(1.0)
+    assert trial.summary.warmup_s == pytest.approx(0.28)
+    assert "cold" not in codes(trial)
+
+
 def test_a_fixed_number_of_requests_is_timed_from_first_send_to_last_answer() -> None:
     """The reference profile: 64 requests, one server, 20 ms each: 1.28 s, not 2 s."""
     trial = run(point=case(profile="reference"))

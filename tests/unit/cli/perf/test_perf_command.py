@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,12 +18,14 @@ from runner.cli.perf.parsing import parse
 from runner.cli.perf.reference import markdown
 from runner.cli.perf.translating import translate
 from runner.cli.perf.writing import scenario_text
+from runner.cli.perf_command import exit_code
 from runner.errors import UsageError
 from runner.results.secrets import without_secret_headers
 from runner.runtimes.fake import serving
 from runner.runtimes.serverlog import ServerLog
 from runner.scenario.loading import load_scenario
 from runner.services.fake import FakeServer, identity_model
+from runner.workflow import Outcome
 
 DOCS = Path(__file__).parents[4] / "docs"
 
@@ -133,6 +137,23 @@ def test_secret_headers_are_not_written_down() -> None:
     assert without_secret_headers(words) == (
         *("-H", "Authorization:***", "-HX-Api-Key:***", "-H", "trace:1", "-u", "http://h:1", "a:b"),
     )
+
+
+def outcome(state: str, *flags: str) -> Outcome:
+    trial = SimpleNamespace(
+        flags=[SimpleNamespace(code=code) for code in flags], capacity=None, case_id="c", state=state, slo=None
+    )
+    point: Any = SimpleNamespace(trial=trial, state=state, reason="", case=SimpleNamespace(case_id="c"))
+    run: Any = SimpleNamespace(points=lambda: [point])
+    return Outcome(Path("runs/x"), run)
+
+
+@pytest.mark.parametrize(
+    ("state", "flags", "code"),
+    [("ok", (), 0), ("ok", ("cold",), 0), ("ok", ("cold", "unsteady"), 5), ("invalid", ("errors",), 5)],
+)
+def test_an_unstable_level_is_exit_code_5(state: str, flags: tuple[str, ...], code: int) -> None:
+    assert exit_code(outcome(state, *flags)) == code
 
 
 def test_the_documentation_is_made_of_the_tables() -> None:
