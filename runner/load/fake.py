@@ -228,8 +228,7 @@ class _Run:
         end = stopped + self.plan.drain_timeout_ns if self.pending else max(recorder.now, stopped)
         for slice_ in recorder.close_until(end):
             self._show(slice_)
-        # What happens at the very edge of a slice belongs to the next one, which is never empty of time.
-        recorder.close(max(end, recorder.start + 1))
+        recorder.close(end)
         return LoadResult(
             started_unix_ns=STARTED_UNIX_NS,
             elapsed_ns=end,

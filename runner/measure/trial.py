@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import LoadError, RunnerError, ServiceError, UsageError
-from runner.load.engine import Engine, LoadResult, Slice
+from runner.load.engine import Engine, LoadResult
 from runner.load.plan import Drawing, LoadPlan
 from runner.load.references import References
 from runner.measure import windows
@@ -41,7 +41,7 @@ from runner.measure.telemetry.collect import observe
 from runner.measure.telemetry.sampler import Recorder
 from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Rule, Watch
-from runner.measure.whole import whole_load
+from runner.measure.whole import closed_slices, whole_load
 from runner.results.capacity import Probe
 from runner.results.records import Counts, ModelFacts, ModelStatistics, Trial
 from runner.runtimes.interrupts import Stop
@@ -352,16 +352,6 @@ def counts_of(result: LoadResult) -> Counts:
     """Totals of the whole load, as the server must have counted them."""
     closing = sum(s.extra.closing for s in result.slices)
     return Counts(result.sent, result.ok, dict(result.failed), result.dropped, result.unfinished, closing)
-
-
-def closed_slices(result: LoadResult, settings: MeasureSettings) -> Sequence[Slice]:
-    """Every slice; where everything is measured the last one ends with the last answer."""
-    if not settings.measures_all or not result.slices:
-        return result.slices
-    last = result.slices[-1]
-    if last.start_ns < result.elapsed_ns < last.end_ns:
-        return (*result.slices[:-1], replace(last, end_ns=result.elapsed_ns))
-    return result.slices
 
 
 def _settled_statistics(target: Target, before: Readings, ok: int) -> Readings:

@@ -22,12 +22,14 @@ from runner.workflow.probing import judge_of, load_of, probe_settings
 from runner.workflow.serving import Serving, served
 
 if TYPE_CHECKING:
-    from runner.results.records import Trial
+    from runner.results.records import Flag, Trial
     from runner.setup.base import Prepared
     from runner.workflow.session import Session
 
-OF_THE_LOAD = frozenset({"saturated", "not_delivered", "errors", "aborted", "wrong_output"})
+COUNTED = frozenset({"saturated", "errors", "aborted", "wrong_output"})
 """Flags that would invalidate a point and are what a search wants to know: the verdict has counted it all."""
+SLOWING = frozenset({"client_limited", "foreign_load", "throttled_thermal", "throttled_hw"})
+"""What makes a server look slower than it is, never faster, as latency counts from the intended send: a pass stands."""
 
 
 def search_case(planned: Planned, prepared: Prepared, session: Session) -> None:
@@ -100,5 +102,15 @@ def _settled(trial: Trial, ask: Ask, attempt: int, number: int) -> Probe:
         blank = Probe(attempt, number, ask.stage, ask.over, ask.level, "invalid", reason.splitlines()[0], None)
         return replace(blank, elapsed_s=trial.elapsed_s)
     found = replace(trial.probe, elapsed_s=trial.elapsed_s)
-    spoilt = [flag for flag in trial.flags if flag.consequence == "invalidates" and flag.code not in OF_THE_LOAD]
-    return replace(found, verdict="invalid", reason=spoilt[0].message) if spoilt else found
+    spoilt = next((flag for flag in trial.flags if _spoils(flag, trial, found)), None)
+    return found if spoilt is None else replace(found, verdict="invalid", reason=spoilt.message)
+
+
+def _spoils(flag: Flag, trial: Trial, probe: Probe) -> bool:
+    """The verdict does not hold because of what this flag says."""
+    if flag.consequence == "informs" or flag.code in COUNTED:
+        return False
+    if flag.code == "not_delivered":
+        # Dropped requests are misses; but what the client did not even try was no load of this rate.
+        return trial.counts is None or not trial.counts.dropped
+    return flag.code not in SLOWING or probe.verdict != "pass"

@@ -196,6 +196,19 @@ def test_a_fixed_number_of_requests_is_timed_from_the_end_of_its_warm_up() -> No
     assert "cold" not in codes(trial)
 
 
+def test_what_happens_at_the_very_end_of_the_window_is_not_in_it() -> None:
+    """Ten milliseconds divide a slice: the last answer comes as the load stops, in a slice of no length."""
+    trial = run(
+        FakeEngine(service=constant(0.01)),
+        point=case(1, window={"min": "2s", "max": "2s"}, warmup={"min_time": "200ms", "min_requests_per_slot": 0}),
+    )
+    assert trial.summary is not None
+    assert trial.summary.completions == 200
+    assert trial.summary.requests_per_s.low is not None
+    assert trial.counts is not None
+    assert trial.counts.ok == trial.counts.sent
+
+
 def test_a_fixed_number_of_requests_is_timed_from_first_send_to_last_answer() -> None:
     """The reference profile: 64 requests, one server, 20 ms each: 1.28 s, not 2 s."""
     trial = run(point=case(profile="reference"))

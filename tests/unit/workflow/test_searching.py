@@ -17,13 +17,15 @@ from runner.load.fake import FakeEngine, constant
 from runner.load.plan import LoadPlan, NullTransport
 from runner.measure import trial as trial_module
 from runner.report import console_table
-from runner.results.capacity import Capacity, Probe
-from runner.results.records import Trial
+from runner.results.capacity import Capacity, Probe, Verdict
+from runner.results.records import Flag, Trial
 from runner.runtimes.fake import FakeRuntime
 from runner.scenario.loading import LoadedScenario, load_scenario
 from runner.services.fake import FakeServer
 from runner.services.kserve import KServeGrpc
+from runner.tune.capacity import Ask
 from runner.workflow import Outcome, Rooms, RunOptions, Silent, plan_scenario, run_scenario
+from runner.workflow.searching import _settled
 from runner.workflow.verifying import verify_run
 
 MODEL = Path(__file__).parents[2] / "integration" / "resources" / "models" / "identity"
@@ -222,6 +224,37 @@ def test_verify_makes_the_answer_again(searched: Searched, tmp_path: Path) -> No
     body["capacity"]["level"] *= 1.1
     journal.write_text("\n".join([*lines[:number], json.dumps(body), *lines[number + 1 :], ""]))
     assert any(each.field == "capacity" for each in verify_run(folder).discrepancies)
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "dropped", "settled"),
+    [
+        ("client_limited", "pass", 0, "pass"),  # latency counts from the intended send: the server is no slower
+        ("client_limited", "fail", 0, "invalid"),
+        ("foreign_load", "unresolved", 0, "invalid"),
+        ("saturated", "fail", 0, "fail"),
+        ("not_delivered", "fail", 7, "fail"),  # what was dropped is missed
+        ("not_delivered", "pass", 0, "invalid"),  # what was never due at that rate is no load of it
+        ("mismatch_server_count", "pass", 0, "invalid"),
+    ],
+)
+def test_a_flag_spoils_the_verdict_that_it_could_have_made(
+    searched: Searched, code: str, verdict: Verdict, dropped: int, settled: Verdict
+) -> None:
+    (kept,) = searched.outcome.run.probes.values()
+    trial, probe = kept[-1], kept[-1].probe
+    assert probe is not None
+    assert trial.counts is not None
+    flagged = replace(
+        trial,
+        flags=(Flag(code, 1.0, 0.0, "invalidates", "because"),),
+        probe=replace(probe, verdict=verdict),
+        counts=replace(trial.counts, dropped=dropped),
+    )
+    ask = Ask(probe.stage, probe.over, probe.level, "verdict", 1.0, 1.0)
+    assert _settled(flagged, ask, 0, 0).verdict == settled
+    mild = replace(flagged, flags=(replace(flagged.flags[0], consequence="informs"),))
+    assert _settled(mild, ask, 0, 0).verdict == verdict
 
 
 @pytest.mark.parametrize(
