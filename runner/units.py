@@ -136,10 +136,15 @@ def parse_bytes(value: object) -> int:
 
 def parse_fraction(value: object) -> float:
     """Read a share from 0 to 1: `5%` -> 0.05."""
-    share = _parse(SHARE, value)
+    share = parse_ratio(value)
     if share > 1:
         raise UnitError(f"expected at most 100%, got {_describe(value)}")
-    return float(share)
+    return share
+
+
+def parse_ratio(value: object) -> float:
+    """Read a share of any size: `150%` -> 1.5."""
+    return float(_parse(SHARE, value))
 
 
 def parse_rate(value: object) -> float:
@@ -233,6 +238,13 @@ Fraction = Annotated[
     WithJsonSchema(_schema(SHARE)),
 ]
 """A number from 0 to 1, written `5%`."""
+Ratio = Annotated[
+    float,
+    BeforeValidator(partial(_validate, parse_ratio)),
+    PlainSerializer(format_fraction),
+    WithJsonSchema(_schema(SHARE)),
+]
+"""A number from 0 on, written `150%`."""
 Rate = Annotated[
     float,
     BeforeValidator(partial(_validate, parse_rate)),

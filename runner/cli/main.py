@@ -19,6 +19,8 @@ from runner.errors import EXIT_OK, EXIT_SIGINT, EXIT_SIGTERM, RunnerError, Termi
 VERBS = {
     "run": "Set up if stale, serve, measure the matrix, write a run directory.",
     "tune": "Search for better values, confirm the best head to head, write an override file.",
+    "perf": "Load a server that runs already, with perf_analyzer's options and output.",
+    "import": "Print the scenario that does what a perf_analyzer command line does.",
     "setup": "Make the artifacts and the model repository; reuse what is current.",
     "reset": "Undo exactly what setup made, as its ledger says.",
     "plan": "Show the points, what setup would do, and a time estimate; change nothing.",

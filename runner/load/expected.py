@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from runner.errors import ServiceError
 from runner.load.files import expected_from_directory, from_files, resolve
+from runner.load.inputs import data_paths
 from runner.load.items import ExpectedTensor, Items, Model, Tensor
 from runner.load.payloads import compose
 from runner.load.references import References
@@ -75,7 +76,8 @@ class _Outputs:
 def _found(model: Model, workload: Workload, artifacts: Mapping[str, Path]) -> tuple[Items, ...]:
     if workload.validate_ is not None and workload.validate_.expect == "files":
         return tuple(_from_files(model, workload, artifacts))
-    found = _beside_data(resolve(workload.data or "", artifacts, Path(), "workload.data"), model)
+    paths = [resolve(each, artifacts, Path(), "workload.data") for each in data_paths(workload.data)]
+    found = _beside_data(paths, model)
     if not found:
         raise ServiceError(
             "workload.validate.expect: workload.data holds no outputs of the model",
@@ -98,14 +100,15 @@ def _from_files(model: Model, workload: Workload, artifacts: Mapping[str, Path])
         yield from_files(tensor, wanted, resolve(source.from_, artifacts, Path(), f"{where}.from"), MAX_ITEM_BYTES)
 
 
-def _beside_data(path: Path, model: Model) -> Mapping[str, Items]:
+def _beside_data(paths: Sequence[Path], model: Model) -> Mapping[str, Items]:
+    path = paths[0]
     if path.is_dir():
         return expected_from_directory(path, model)
     if path.suffix.lower() == ".npz":
         return _from_npz(path, model)
     from runner.load.json_data import expected_from_json
 
-    return expected_from_json(path, model)
+    return expected_from_json(paths, model)
 
 
 def _from_npz(path: Path, model: Model) -> dict[str, Items]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from runner.errors import ServiceError
-from runner.load.items import Array, Items, Tensor, elements, fits, numpy_type
+from runner.load.items import Array, Items, Tensor, elements, fits, numpy_type, usual_shape
 from runner.scenario.schema_inputs import GeneratedInput
 
 _TEXT_LENGTH = (16, 16)
@@ -43,13 +43,14 @@ def generated(tensor: Tensor, wanted: GeneratedInput) -> Items:
         ServiceError: the shape is open, or does not fit the model; the datatype does not hold the range.
     """
     shape = _item_shape(tensor, wanted)
-    count = 1 if wanted.generate == "zero" else wanted.count
+    count = 1 if wanted.generate == "zero" or wanted.text is not None else wanted.count
     dtype, span = numpy_type(tensor), _range(tensor, wanted)
     if tensor.datatype == "BYTES":
         arrays = tuple(_texts(shape, wanted, index, span) for index in range(count))
     else:
         source = np.random.default_rng(wanted.seed)
         arrays = tuple(_numbers(dtype, shape, wanted, source, span) for _ in range(count))
+    _refuse_text(tensor, wanted)
     described = "zeros" if wanted.generate == "zero" else f"random, seed {wanted.seed}"
     return Items(tensor.name, tensor.datatype, arrays, f"generated ({described})", available=count)
 
@@ -58,14 +59,15 @@ def _item_shape(tensor: Tensor, wanted: GeneratedInput) -> tuple[int, ...]:
     """The shape to generate: the model's own, its open dimensions filled from the scenario."""
     where = f"workload.input.{tensor.name}"
     if wanted.shape is None:
-        if -1 not in tensor.shape:
-            return tensor.shape
+        usual = usual_shape(tensor)
+        if -1 not in usual:
+            return usual
         example = [8 if size == -1 else size for size in tensor.shape]
         raise ServiceError(
             f"{where}: values cannot be made up while the model leaves the shape open "
             f"({tensor.datatype} {list(tensor.shape)})",
             hint=f"write `{tensor.name}: {{generate: {wanted.generate}, shape: {example}}}` under workload.input, "
-            "or give it data with `from`",
+            "or give it data with `from` (with perf_analyzer's options: --shape)",
         )
     if not fits(tensor.shape, wanted.shape):
         raise ServiceError(
@@ -97,6 +99,13 @@ def _range(tensor: Tensor, wanted: GeneratedInput) -> _Range:
     return _Range(low, high)
 
 
+def _refuse_text(tensor: Tensor, wanted: GeneratedInput) -> None:
+    if wanted.text is not None and tensor.datatype != "BYTES":
+        raise ServiceError(
+            f"workload.input.{tensor.name}.text: a {tensor.datatype} tensor holds no texts", hint="remove `text`"
+        )
+
+
 def _numbers(
     dtype: np.dtype[Any],
     shape: tuple[int, ...],
@@ -120,7 +129,7 @@ def _texts(shape: tuple[int, ...], wanted: GeneratedInput, index: int, span: _Ra
     source = random.Random(f"{wanted.seed}/{index}")
     low, high = (int(span.low), int(span.high)) if wanted.range is not None else _TEXT_LENGTH
     count = math.prod(shape)
-    if wanted.generate == "zero":
-        return elements([b""] * count).reshape(shape)
+    if wanted.generate == "zero" or wanted.text is not None:
+        return elements([(wanted.text or "").encode()] * count).reshape(shape)
     texts = [bytes(source.choices(_LETTERS, k=source.randint(low, high) if low < high else low)) for _ in range(count)]
     return elements(texts).reshape(shape)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import ServiceError
 from runner.load.files import from_directory, from_files, resolve
 from runner.load.generated import generated
-from runner.load.items import Array, Items, Model, Tensor
-from runner.scenario.schema_inputs import DataInput, GeneratedInput
+from runner.load.items import Array, Items, Model, ShapedTensor, Tensor, fits
+from runner.scenario.schema import Workload
+from runner.scenario.schema_inputs import DataInput, Generate, GeneratedInput
 
 __all__ = ["Array", "Items", "Model", "Tensor", "build_items"]
 
@@ -23,34 +25,91 @@ def build_items(
     model: Model,
     artifacts: Mapping[str, Path],
     *,
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] = {},
+    unnamed: Generate = Generate(),  # noqa: B008  # frozen
     base: Path = Path(),
     max_bytes: int = MAX_ITEM_BYTES,
 ) -> tuple[Items, ...]:
-    """Items for every input of the model; those that the scenario does not name are generated at random.
+    """Items for every input of the model; those that the scenario does not name are generated as `unnamed` says.
 
     `artifacts` says where each setup step's output is, for `${setup.step}`; other paths are relative to `base`. `data`
-    feeds several inputs together.
+    feeds several inputs together. `shapes` are for items that say none themselves.
 
     Raises:
         ServiceError: an input that the model does not have, data that do not fit it, or files that cannot be read.
     """
     _refuse_unknown(inputs, model)
-    together = {} if data is None else _together(resolve(data, artifacts, base, "workload.data"), model)
+    model = _shaped(model, shapes)
+    paths = [resolve(each, artifacts, base, "workload.data") for each in data_paths(data)]
+    together = _together(paths, model) if paths else {}
     for name in inputs:
         if name in together:
             raise ServiceError(
                 f"workload.input.{name}: workload.data holds values of {name}, too", hint="keep one of the two"
             )
     return tuple(
-        together.get(tensor.name) or _items(tensor, inputs.get(tensor.name), artifacts, base, max_bytes)
+        together.get(tensor.name)
+        or _items(tensor, inputs.get(tensor.name) or _made_up(tensor, unnamed), artifacts, base, max_bytes)
         for tensor in model.inputs
         if tensor.name in inputs or tensor.name in together or not tensor.optional
     )
 
 
-def _together(path: Path, model: Model) -> dict[str, Items]:
-    """Items of the inputs that one path feeds together."""
+def workload_items(workload: Workload, model: Model, artifacts: Mapping[str, Path]) -> tuple[Items, ...]:
+    """As `build_items`, for a workload whose paths are absolute."""
+    return build_items(
+        workload.input,
+        model,
+        artifacts,
+        data=workload.data,
+        shapes=workload.shape,
+        unnamed=workload.generate,
+    )
+
+
+def data_paths(data: str | Sequence[str] | None) -> tuple[str, ...]:
+    """`workload.data` as a row of paths."""
+    if data is None:
+        return ()
+    return (data,) if isinstance(data, str) else tuple(data)
+
+
+@dataclass(frozen=True)
+class _Shaped:
+    """A model with sizes for the open dimensions of its inputs."""
+
+    name: str
+    max_batch_size: int
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+
+
+def _shaped(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Model:
+    if not shapes:
+        return model
+    _refuse_unknown(shapes, model, "workload.shape")
+    inputs = [_with_shape(tensor, shapes[tensor.name]) if tensor.name in shapes else tensor for tensor in model.inputs]
+    return _Shaped(model.name, model.max_batch_size, inputs, model.outputs)
+
+
+def _with_shape(tensor: Tensor, shape: tuple[int, ...]) -> ShapedTensor:
+    if not fits(tensor.shape, shape):
+        raise ServiceError(
+            f"workload.shape.{tensor.name}: {list(shape)} does not fit the model's {list(tensor.shape)}",
+            hint="give one item's shape, without the batch dimension; -1 in the model's shape stands for any size",
+        )
+    return ShapedTensor(tensor.name, tensor.datatype, tensor.shape, tensor.optional, shape)
+
+
+def _together(paths: Sequence[Path], model: Model) -> dict[str, Items]:
+    """Items of the inputs that these paths feed together."""
+    path = paths[0]
+    if len(paths) > 1 and any(each.suffix.lower() != ".json" or each.is_dir() for each in paths):
+        raise ServiceError(
+            f"workload.data: expected one path, or .json files, got {', '.join(map(str, paths))}",
+            hint="only perf_analyzer's JSON may be several files",
+        )
     if path.is_dir():
         return from_directory(path, model)
     if path.suffix.lower() == ".npz":
@@ -58,7 +117,7 @@ def _together(path: Path, model: Model) -> dict[str, Items]:
     if path.suffix.lower() == ".json":
         from runner.load.json_data import items_from_json
 
-        return items_from_json(path, model)
+        return items_from_json(paths, model)
     raise ServiceError(
         f"workload.data: {path} is neither a folder nor a .json or .npz file",
         hint="give a file for one tensor as `from` under workload.input",
@@ -89,7 +148,7 @@ def _from_npz(path: Path, model: Model) -> dict[str, Items]:
     return found
 
 
-def _refuse_unknown(inputs: Mapping[str, object], model: Model) -> None:
+def _refuse_unknown(inputs: Mapping[str, object], model: Model, where: str = "workload.input") -> None:
     known = [tensor.name for tensor in model.inputs]
     for name in inputs:
         if name not in known:
@@ -97,14 +156,14 @@ def _refuse_unknown(inputs: Mapping[str, object], model: Model) -> None:
             guess = f"did you mean {nearest[0]!r}? " if nearest else ""
             described = ", ".join(f"{t.name} ({t.datatype} {list(t.shape)})" for t in model.inputs)
             raise ServiceError(
-                f"workload.input.{name}: model {model.name!r} has no input of this name",
+                f"{where}.{name}: model {model.name!r} has no input of this name",
                 hint=f"{guess}its inputs are {described}",
             )
 
 
 def _items(
     tensor: Tensor,
-    wanted: DataInput | GeneratedInput | None,
+    wanted: DataInput | GeneratedInput,
     artifacts: Mapping[str, Path],
     base: Path,
     max_bytes: int,
@@ -112,4 +171,12 @@ def _items(
     if isinstance(wanted, DataInput):
         path = resolve(wanted.from_, artifacts, base, f"workload.input.{tensor.name}.from")
         return from_files(tensor, wanted, path, max_bytes)
-    return generated(tensor, wanted or GeneratedInput(generate="random"))
+    return generated(tensor, wanted)
+
+
+def _made_up(tensor: Tensor, unnamed: Generate) -> GeneratedInput:
+    """How an input that nobody describes is generated."""
+    if tensor.datatype != "BYTES" or unnamed.values == "zero":
+        return GeneratedInput(generate=unnamed.values)
+    length = unnamed.text_length
+    return GeneratedInput(generate="random", range=None if length is None else (length, length), text=unnamed.text)

@@ -38,6 +38,23 @@ class ExpectedTensor:
     optional: bool = True
 
 
+@dataclass(frozen=True)
+class ShapedTensor:
+    """An input for whose open dimensions the scenario has sizes (`workload.shape`)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    optional: bool
+    usual: tuple[int, ...]
+    """Shape of an item that says none itself."""
+
+
+def usual_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of an item that says none itself; -1 where nobody has said it."""
+    return tensor.usual if isinstance(tensor, ShapedTensor) else tensor.shape
+
+
 def address_of(tensor: Tensor) -> str:
     """Where a scenario says what a tensor holds."""
     part = "validate.outputs" if isinstance(tensor, ExpectedTensor) else "input"
@@ -151,7 +168,7 @@ def from_raw(tensor: Tensor, data: bytes, where: str, shape: tuple[int, ...] | N
         ServiceError: the bytes do not make one item; `where` says which bytes they are.
     """
     dtype = np.dtype("<u2") if tensor.datatype == "BF16" else numpy_type(tensor)
-    declared = shape or tensor.shape
+    declared = shape or usual_shape(tensor)
     found = shape_for(declared, len(data) // dtype.itemsize) if len(data) % dtype.itemsize == 0 else None
     if found is None:
         raise ServiceError(

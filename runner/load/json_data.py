@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from runner.errors import ServiceError
-from runner.load.items import Array, Items, Model, Tensor, elements, fits, from_raw, numpy_type, shape_for
+from runner.load.items import Array, Items, Model, Tensor, elements, fits, from_raw, numpy_type, shape_for, usual_shape
 
 _NOT_TENSORS = frozenset({"model", "timestamp", "delay", "session_id"})
 """Keys of a step that say something else than a tensor's value."""
@@ -32,6 +32,7 @@ class Step:
     """One item of every tensor that the step names."""
 
     arrays: Mapping[str, Array]
+    file: Path
     place: str
     """Where in the file, for messages."""
 
@@ -59,21 +60,25 @@ def _read(document: Any, file: Path, key: str, known: Sequence[Tensor]) -> tuple
     )
 
 
-def items_from_json(file: Path, model: Model) -> dict[str, Items]:
-    """Items of every tensor in the file, the streams one after the other: item n of each tensor is step n.
+def items_from_json(files: Sequence[Path], model: Model) -> dict[str, Items]:
+    """Items of every tensor in the files, their streams one after the other: item n of each tensor is step n.
 
     Raises:
         ServiceError: as `read_json`; also when a step lacks a tensor that another one has, or that the model needs.
     """
-    return _items(file, [step for stream in read_json(file, model) for step in stream], model.inputs)
+    return _items([step for file in files for stream in read_json(file, model) for step in stream], model.inputs)
 
 
-def expected_from_json(file: Path, model: Model) -> dict[str, Items]:
+def expected_from_json(files: Sequence[Path], model: Model) -> dict[str, Items]:
     """Items of the outputs under `validation_data`, which has the streams and steps of `data`.
 
     Raises:
         ServiceError: as `items_from_json`; also without `validation_data`, or when its steps are not as many.
     """
+    return _items([step for file in files for stream in _expected(file, model) for step in stream], model.outputs)
+
+
+def _expected(file: Path, model: Model) -> tuple[tuple[Step, ...], ...]:
     document = _load(file)
     streams = _read(document, file, "validation_data", model.outputs)
     inputs = [len(stream) for stream in _read(document, file, "data", model.inputs)]
@@ -83,26 +88,27 @@ def expected_from_json(file: Path, model: Model) -> dict[str, Items]:
             f"{_counted(inputs)}",
             hint="step n of each stream of validation_data holds the outputs for step n of that stream of data",
         )
-    return _items(file, [step for stream in streams for step in stream], model.outputs)
+    return streams
 
 
 def _counted(streams: Sequence[int]) -> str:
     return f"{len(streams)} streams of {', '.join(map(str, streams))} steps"
 
 
-def _items(file: Path, steps: Sequence[Step], known: Sequence[Tensor]) -> dict[str, Items]:
+def _items(steps: Sequence[Step], known: Sequence[Tensor]) -> dict[str, Items]:
     tensors = {tensor.name: tensor for tensor in known}
     given = [name for name in tensors if any(name in step.arrays for step in steps)]
     for step in steps:
         for name in given:
             if name not in step.arrays:
                 raise ServiceError(
-                    f"workload.data: {file}: {step.place} lacks {name}, which other steps have",
+                    f"workload.data: {step.file}: {step.place} lacks {name}, which other steps have",
                     hint="give it in every step: requests take the same tensors of each",
                 )
+    files = ", ".join(dict.fromkeys(str(step.file) for step in steps))
     return {
         name: Items(
-            name, tensors[name].datatype, tuple(step.arrays[name] for step in steps), f"{file} ({name})", len(steps)
+            name, tensors[name].datatype, tuple(step.arrays[name] for step in steps), f"{files} ({name})", len(steps)
         )
         for name in given
     }
@@ -165,7 +171,7 @@ def _step(step: Any, file: Path, place: str, tensors: Mapping[str, Tensor], key:
     missing = [name for name, tensor in tensors.items() if name not in arrays and not tensor.optional]
     if missing and not arrays:
         raise ServiceError(f"{where}: names no {kind} of the model", hint=f"it has {', '.join(tensors)}")
-    return Step(arrays, place)
+    return Step(arrays, file, place)
 
 
 def _array(tensor: Tensor, value: Any) -> Array:
@@ -196,11 +202,13 @@ def _shape(tensor: Tensor, given: Any) -> tuple[int, ...]:
 
 
 def _found_shape(tensor: Tensor, count: int, nesting: tuple[int, ...] | None) -> tuple[int, ...]:
-    if nesting is not None and fits(tensor.shape, nesting):
+    flat = nesting == (count,)
+    if nesting is not None and fits(usual_shape(tensor) if flat else tensor.shape, nesting):
         return nesting
-    if -1 not in tensor.shape:
-        return tensor.shape
-    found = shape_for(tensor.shape, count)
+    usual = usual_shape(tensor)
+    if -1 not in usual:
+        return usual
+    found = shape_for(usual, count)
     if found is None:
         _refuse(
             f"{count} values do not say the shape of {tensor.datatype} {list(tensor.shape)}",
@@ -273,7 +281,7 @@ def _decoded_texts(tensor: Tensor, data: bytes, shape: tuple[int, ...] | None) -
     The two cannot be confused but by a single element whose first four bytes happen to be its own length less four.
     """
     texts = _unframed(data)
-    declared = shape or tensor.shape
+    declared = shape or usual_shape(tensor)
     candidate = [data] if texts is None else texts
     found = shape_for(declared, len(candidate))
     if found is not None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from runner.errors import ServiceError
 from runner.load.expected import AnswerEncoder, references_for
-from runner.load.inputs import build_items
+from runner.load.inputs import workload_items
 from runner.load.items import Model
 from runner.load.payloads import MAX_MESSAGES, MAX_POOL_BYTES, Encoder, Payloads, build_payloads, joined
 from runner.load.plan import Drawing
@@ -30,7 +30,7 @@ def workload_payloads(
         ServiceError: inputs or batches that do not fit the model.
     """
     if not workload.mix:
-        items = build_items(workload.input, model, artifacts, data=workload.data)
+        items = workload_items(workload, model, artifacts)
         pool = build_payloads(service, model, items, workload.batch)
         references = references_for(service, model, workload, artifacts, items, len(pool.messages))
         return replace(pool, drawing=Drawing(order=workload.order), references=references)
@@ -53,7 +53,7 @@ def _portion(
 ) -> Payloads:
     portion = workload.mix[number]
     inputs = _inputs(workload.input, portion, model, f"workload.mix[{number}]")
-    items = build_items(inputs, model, artifacts, data=workload.data)
+    items = workload_items(workload.model_copy(update={"input": inputs}), model, artifacts)
     count = len(workload.mix)
     return build_payloads(
         service,

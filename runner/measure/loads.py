@@ -121,7 +121,7 @@ def settings_for(settings: MeasureSettings, load: Load) -> MeasureSettings:
         UsageError: a soak of a load that ends by itself.
     """
     if isinstance(load, SlaLoad):
-        return _for_search(settings)
+        return _for_search(settings, load)
     if not ends_by_itself(load):
         return settings
     if settings.soak:
@@ -136,15 +136,20 @@ def settings_for(settings: MeasureSettings, load: Load) -> MeasureSettings:
         warmup_min_s=0.0,
         warmup_min_requests_per_slot=0,
         warmup_max_fraction=0.0,
+        warmup_requests=0,
     )
 
 
-def _for_search(settings: MeasureSettings) -> MeasureSettings:
+_BY_WINDOWS = ("perf_client", "pa_linear", "pa_binary")
+"""Strategies of a search whose loads last until three windows are alike."""
+
+
+def _for_search(settings: MeasureSettings, load: SlaLoad) -> MeasureSettings:
     """A search decides itself how long its loads last, and repeats itself as a whole."""
     rivals = {
         "measure.soak": settings.soak,
         "measure.requests": settings.requests is not None,
-        "measure.stability.kind": settings.windows is not None,
+        "measure.stability.kind": settings.windows is not None and load.strategy not in _BY_WINDOWS,
     }
     for address, given in rivals.items():
         if given:

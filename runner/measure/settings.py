@@ -43,7 +43,9 @@ class MeasureSettings:
     warmup_min_requests_per_slot: int
     """At least so many answers per request in flight are dropped."""
     warmup_max_fraction: float
-    """At most this share of the trial is dropped."""
+    """At most this share of the trial is dropped; but `warmup_requests` always are."""
+    warmup_requests: int = 0
+    """At least so many requests are dropped."""
     window_min_s: float
     window_max_s: float
     confidence: float
@@ -187,6 +189,7 @@ def resolve(measure: Measure) -> MeasureSettings:
         if requests is not None
         else _or(warmup.min_requests_per_slot, base.warmup_min_requests_per_slot),
         warmup_max_fraction=0.0 if requests is not None else _or(warmup.max_fraction, base.warmup_max_fraction),
+        warmup_requests=warmup.requests or 0,
         window_min_s=window_min_s,
         window_max_s=window_max_s,
         window_min_completions=_or(measure.window.min_completions, base.window_min_completions),
@@ -335,7 +338,8 @@ def _refuse_warmup(measure: Measure) -> None:
         if value:
             raise UsageError(
                 f"measure.warmup.{name}: a fixed number of requests is measured from the first one, got {value:g}",
-                hint=f"remove measure.warmup.{name}, or measure by time: no measure.requests, and profile explore",
+                hint=f"write measure.warmup.requests in place of measure.warmup.{name}; or measure by time: no "
+                "measure.requests, and profile explore",
             )
 
 

@@ -94,7 +94,7 @@ def summarise(
         sequences=sequence_summary(slices, window, histograms),
         stream=stream_summary(slices, window, histograms),
         offered_per_s=_offered_per_s(series, window) if is_open else None,
-        first_wave=first_wave(series, slots) if settings.requests is not None and slots is not None else None,
+        first_wave=first_wave(series, slots) if _from_the_first(settings) and slots is not None else None,
     )
     return Findings(
         summary=summary,
@@ -172,3 +172,8 @@ def unmet(findings: Findings, settings: MeasureSettings) -> list[tuple[str, floa
 def encoded_histograms(findings: Findings) -> dict[str, str]:
     """Those that hold something, as a trial keeps them."""
     return {name: histogram.to_hdr_v2() for name, histogram in findings.histograms.items() if histogram.count}
+
+
+def _from_the_first(settings: MeasureSettings) -> bool:
+    """A fixed number of requests of which the first ones are measured, too."""
+    return settings.requests is not None and not settings.warmup_requests

@@ -332,7 +332,7 @@ def load_plan(case: Case, target: Target, settings: MeasureSettings) -> LoadPlan
         ),
         schedule=schedule_of(case.scenario.load),
         seed=seed_of(case.scenario.load, settings),
-        max_requests=settings.requests,
+        max_requests=None if settings.requests is None else settings.requests + settings.warmup_requests,
         max_duration_ns=int(deadline_s * 1e9),
         slice_ns=_slice_ns(settings),
         request_timeout_ns=int(case.scenario.workload.timeout * 1e9),

@@ -98,16 +98,19 @@ def find_warmup(series: Series, settings: MeasureSettings, slots: int) -> Warmup
 
 
 def floor(series: Series, settings: MeasureSettings, slots: int) -> int:
-    """End of the shortest warm-up: minimum time, and minimum answers per slot as far as `max_fraction` lets it."""
+    """End of the shortest warm-up: minimum time, minimum answers, and those per slot as far as `max_fraction` lets."""
     min_ns = int(settings.warmup_min_s * 1e9)
-    needed = settings.warmup_min_requests_per_slot * slots
-    if needed and len(series):
-        answered = np.cumsum(series.ok + series.failed)
-        reached = int(np.searchsorted(answered, needed))
-        time_ns = int(series.end_ns[reached]) if reached < len(series) else int(series.end_ns[-1])
-        most_ns = int(settings.warmup_max_fraction * settings.deadline_s * 1e9)
-        min_ns = max(min_ns, min(time_ns, most_ns))
-    return _at_edge_of_slice(series, min_ns)
+    most_ns = int(settings.warmup_max_fraction * settings.deadline_s * 1e9)
+    by_slots_ns = min(_answered_ns(series, settings.warmup_min_requests_per_slot * slots), most_ns)
+    return _at_edge_of_slice(series, max(min_ns, by_slots_ns, _answered_ns(series, settings.warmup_requests)))
+
+
+def _answered_ns(series: Series, count: int) -> int:
+    """When so many requests had been answered; the end of the series while they have not."""
+    if not count or not len(series):
+        return 0
+    reached = int(np.searchsorted(np.cumsum(series.ok + series.failed), count))
+    return int(series.end_ns[min(reached, len(series) - 1)])
 
 
 def _at_edge_of_slice(series: Series, time_ns: int) -> int:

@@ -133,16 +133,19 @@ class Watch:
 
     def _everything(self, result: LoadResult) -> Window:
         """First send to last answer; with unanswered requests the end of the last slice that holds an outcome."""
-        short = result.sent + result.dropped < (self.settings.requests or 0)
-        if short and self.aborted is None:
+        wanted = (self.settings.requests or 0) + self.settings.warmup_requests
+        if result.sent + result.dropped < wanted and self.aborted is None:
             took_s = result.stopped_ns / 1e9
-            self.aborted = f"{result.sent} of {self.settings.requests} requests were sent in {took_s:.3g} s"
+            self.aborted = f"{result.sent} of {wanted} requests were sent in {took_s:.3g} s"
         if not self.aborted:
             at_cap = self.settings.requests is None and result.stopped_ns >= int(self.settings.deadline_s * 1e9)
             self.reason = "time cap" if at_cap else "all requests answered"
         answered = [s.end_ns for s in result.slices if s.ok or s.failed]
         last_ns = answered[-1] if answered else result.elapsed_ns
-        return Window(0, min(last_ns, result.elapsed_ns))
+        end_ns = min(last_ns, result.elapsed_ns)
+        if self.settings.warmup_requests:
+            self.warmup = find_warmup(Series.of(result.slices), self.settings, self.slots)
+        return Window(min(self.warmup.end_ns, end_ns), end_ns)
 
     def _shortened(self, series: Series) -> Window:
         """The window of a trial that ended too early; without its warm-up as far as anything is left then."""

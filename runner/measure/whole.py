@@ -29,6 +29,7 @@ def whole_load(result: LoadResult) -> WholeLoad | None:
         time_split=split,
         bytes_sent=sum(s.bytes_sent for s in slices),
         bytes_received=sum(s.bytes_received for s in slices),
+        started_unix_ns=result.started_unix_ns,
     )
 
 

@@ -36,7 +36,8 @@ def decide_by_windows(series: Series, settings: MeasureSettings, slots: int) -> 
         if found.share <= rule.within:
             return _stopped("three windows alike", series, triple, slots, now_ns)
     if len(windows) == rule.trials:
-        return _stopped("windows never alike", series, windows[-ALIKE:], slots, now_ns, apart[-1])
+        last = apart[-1] if apart else None
+        return _stopped("windows never alike", series, windows[-ALIKE:], slots, now_ns, last, steady=False)
     if now_ns >= int(settings.deadline_s * 1e9):
         rest = windows[-ALIKE:] or [Window(min(start_ns, now_ns), now_ns)]
         return _stopped("time cap", series, rest, slots, now_ns, apart[-1] if apart else None, steady=False)

@@ -77,8 +77,8 @@ def _row(point: Point) -> dict[str, Any]:
         spent = sum(stages.values()) + client.get("Client Send", 0) + client.get("Client Recv", 0)
         row["Network+Server Send/Recv"] = max(0, average - spent)
     row |= {f"p{q} latency": _us(percentile_ms(trial, q)) for q in PERCENTILES}
-    row |= _gpus(trial.telemetry)
-    return row | {"Inferences/Second": _rate(trial.summary.inferences_per_s.value), "Avg latency": average}
+    row |= gpu_cells(trial.telemetry)
+    return row | {"Inferences/Second": rate_text(trial.summary.inferences_per_s.value), "Avg latency": average}
 
 
 _GPU_COLUMNS = {
@@ -91,11 +91,17 @@ _GPU_COLUMNS = {
 _UUID = re.compile(r'gpu_uuid="([^"]*)"')
 
 
-def _gpus(series: Mapping[str, SeriesSummary]) -> dict[str, str]:
+def gpu_cells(series: Mapping[str, SeriesSummary]) -> dict[str, str]:
+    """Column -> `GPU:value;` for each GPU that has one."""
     return {
-        column: "".join(f"{gpu}:{value:g};" for gpu, value in _gpu_values(series, *names).items())
+        column: "".join(f"{gpu}:{_exact(value)};" for gpu, value in _gpu_values(series, *names).items())
         for column, names in _GPU_COLUMNS.items()
     }
+
+
+def _exact(value: float) -> str:
+    """Bytes keep all their digits."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def _gpu_values(series: Mapping[str, SeriesSummary], exported: str, sampled: str, statistic: str) -> dict[str, float]:
@@ -126,6 +132,7 @@ def _us(milliseconds: float | None) -> int | None:
     return None if milliseconds is None else round(milliseconds * 1000)
 
 
-def _rate(value: float) -> str:
+def rate_text(value: float) -> str:
+    """Six digits, as C++ prints a number by default, but never with an exponent."""
     text = f"{value:.6g}"
     return text if "e" not in text else f"{value:.0f}"

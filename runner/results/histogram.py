@@ -147,6 +147,14 @@ class Histogram:
         return float(np.dot(middles, self.counts) / self.count)
 
     @property
+    def std_ns(self) -> float:
+        """Sample standard deviation (n - 1), each value at the middle of its bucket; nan below two values."""
+        if self.count < 2:
+            return math.nan
+        deviations = (_lowest(self.indices) + _highest(self.indices)) / 2 - self.mean_ns
+        return math.sqrt(float(np.dot(deviations**2, self.counts)) / (self.count - 1))
+
+    @property
     def min_ns(self) -> int:
         """Lowest value of the lowest bucket in use; ValueError when empty."""
         self._refuse_empty()

@@ -181,6 +181,8 @@ class WholeLoad:
     bytes_sent: int
     """With framing and headers."""
     bytes_received: int
+    started_unix_ns: int | None = None
+    """Wall clock of the first send: what the times in request records count from; None of several loads together."""
 
 
 @dataclass(frozen=True)

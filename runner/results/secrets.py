@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from runner.results.manifest import HIDDEN, redact_text
 
+_HEADER = re.compile(r"((?:-H)?[A-Za-z][\w-]*):\s*(?!/).+", re.DOTALL)
 _SECRET = re.compile(
     r"(?i)authorization|token|secret|passw(?:or)?d|credential|cookie|(?:^|[-_])key$|api[-_]?key|(?:^|[-_])auth(?:$|[-_])"
 )
@@ -21,6 +23,16 @@ def without_secrets(resolved: str) -> str:
     """The resolved scenario with secret headers, environment variables and defaults of variables hidden."""
     document = yaml.safe_load(resolved)
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120) if _hide(document) else resolved
+
+
+def without_secret_headers(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A command line with the values of secret headers (`Name:value`, as after `-H`) hidden."""
+    return tuple(_hidden_header(word) for word in arguments)
+
+
+def _hidden_header(word: str) -> str:
+    match = _HEADER.fullmatch(word)
+    return f"{match[1]}:{HIDDEN}" if match is not None and looks_secret(match[1].removeprefix("-H")) else word
 
 
 def looks_secret(name: str) -> bool:

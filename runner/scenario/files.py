@@ -32,6 +32,7 @@ _PATHS: dict[Pattern, Kind] = {
     ("repository", "models", "*", "files", "*"): "any",
     ("workload", "input", "*", "from"): "any",
     ("workload", "data"): "any",
+    ("workload", "data", "*"): "file",
     ("workload", "validate", "outputs", "*", "from"): "any",
     ("workload", "tls", "ca"): "file",
     ("workload", "tls", "cert"): "file",
@@ -72,6 +73,8 @@ def with_absolute_paths(root: Node, report: Callable[[Diagnostic], None], broken
             if not prefix_matters:
                 return node
             return replace(node, value={key: visit(child, (*path, key)) for key, child in node.value.items()})
+        if isinstance(node.value, list) and any(_is_prefix(path, pattern) for pattern in _PATHS):
+            return replace(node, value=[visit(child, (*path, index)) for index, child in enumerate(node.value)])
         kind = next((kind for pattern, kind in _PATHS.items() if matches(path, pattern)), None)
         if kind is None or not isinstance(node.value, str) or path in broken or SYMBOLIC.search(node.value):
             return node

@@ -6,7 +6,7 @@ number that looks right. Unions are tagged by one word (`kind`, `source`).
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ from runner.scenario.schema_base import (
 from runner.scenario.schema_client import ClientSettings, OpenLoad
 from runner.scenario.schema_dali import DaliStep
 from runner.scenario.schema_docker import DockerLaunch, Gpus, Ulimits
-from runner.scenario.schema_inputs import DataInput, Decode, GeneratedInput, Input, Portion, SharedMemory
+from runner.scenario.schema_inputs import DataInput, Decode, Generate, GeneratedInput, Input, Portion, SharedMemory
 from runner.scenario.schema_load import (
     ConcurrencyLoad,
     ConstantLoad,
@@ -79,13 +79,14 @@ from runner.scenario.schema_targets import (
 from runner.scenario.schema_telemetry import Telemetry
 from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.scenario.schema_tune import Tune
-from runner.scenario.schema_workload import OutputFile, PeerEndpoint, Sequences, TlsSettings, Validate
+from runner.scenario.schema_workload import Call, OutputFile, PeerEndpoint, Sequences, TlsSettings, Validate
 from runner.units import ByteSize, Seconds
 
 __all__ = [
     "Anchor",
     "Axis",
     "BoolVar",
+    "Call",
     "ClientSettings",
     "ConcurrencyLoad",
     "ConstantLoad",
@@ -102,6 +103,7 @@ __all__ = [
     "FloatVar",
     "FolderDataset",
     "GammaLoad",
+    "Generate",
     "GeneratedInput",
     "Gpus",
     "Identifier",
@@ -219,11 +221,9 @@ class Server(Strict):
 # --- workload and load --------------------------------------------------------------------------------------------
 
 
-class Workload(Strict):
+class Workload(Call):
     """What one request is."""
 
-    model: Name
-    """Model that is called."""
     bls_models: tuple[Name, ...] = ()
     """Models that its code calls by itself (business logic scripting): loaded too, and their statistics shown."""
     service: Literal["kserve"] = "kserve"
@@ -232,6 +232,8 @@ class Workload(Strict):
     """Transport of the requests: gRPC, or HTTP/1.1 with one connection per request in flight."""
     tensors: Literal["binary", "json"] = "binary"
     """How tensors travel over HTTP: raw bytes behind a JSON head, or as JSON themselves."""
+    output_tensors: Literal["binary", "json"] | None = None
+    """The same for those of the answers; by default as `tensors`."""
     headers: dict[str, str] = Field(default={})
     """Further HTTP headers, or gRPC metadata, of every request."""
     tls: TlsSettings | None = None
@@ -249,8 +251,9 @@ class Workload(Strict):
     """Items per request."""
     input: dict[str, Input] = Field(default={})
     """Input tensor -> where its values come from; inputs not named are generated at random."""
-    data: str | None = None
-    """Several inputs at once: perf_analyzer's JSON, an `.npz` file, or a folder with one file for each input."""
+    data: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Several inputs at once: perf_analyzer's JSON, or a list of such files that are used one after the other; an
+    `.npz` file, or a folder with one file for each input."""
     order: Literal["round_robin", "shuffle"] = "round_robin"
     """How requests are drawn from those made beforehand; `shuffle` by `measure.seed`."""
     mix: tuple[Portion, ...] = ()
@@ -325,8 +328,9 @@ class Workload(Strict):
 
     @model_validator(mode="after")
     def _tensors_fit_protocol(self) -> Self:
-        if self.tensors == "json" and self.protocol != "http":
-            raise refuse("tensors", "expected `binary`: only HTTP carries tensors as JSON")
+        for name in ("tensors", "output_tensors"):
+            if getattr(self, name) == "json" and self.protocol != "http":
+                raise refuse(name, "expected `binary`: only HTTP carries tensors as JSON")
         return self
 
     @model_validator(mode="after")

@@ -61,6 +61,8 @@ class GeneratedInput(Strict):
     """Distinct items."""
     seed: int = Field(default=0, ge=0)
     """Seed of `random`."""
+    text: str | None = None
+    """Every element of BYTES is this text, instead of a random one."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -68,6 +70,25 @@ class GeneratedInput(Strict):
             raise refuse("range", "zeros have no range", "remove `range`, or write `generate: random`")
         if self.range is not None and not self.range[0] <= self.range[1]:
             raise refuse("range", f"expected [low, high], got [{self.range[0]:g}, {self.range[1]:g}]")
+        if self.text is not None and (self.range is not None or self.generate == "zero"):
+            raise refuse("text", "a text is neither zero nor of any other length", "write `generate: random, text: …`")
+        return self
+
+
+class Generate(Strict):
+    """Values of the inputs that neither `input` nor `data` names."""
+
+    values: Literal["random", "zero"] = "random"
+    """As `generate` of one input."""
+    text: str | None = None
+    """Every element of BYTES is this text."""
+    text_length: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    """Bytes in each random element of BYTES; by default 16."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_text(self) -> Self:
+        if self.text is not None and self.text_length is not None:
+            raise refuse("text_length", "expected no length beside `text`, which has its own", "keep one of the two")
         return self
 
 

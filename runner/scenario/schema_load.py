@@ -71,7 +71,8 @@ class ReplayLoad(OpenLoad):
     kind: Literal["replay"]
     """The load model."""
     file: str
-    """Send times in seconds, one per line, ascending; the first one is the start."""
+    """Send times in seconds, one per line, ascending; the first one is the start. Or `.json` as perf_analyzer's
+    `--fixed-schedule` reads it: each step with a `timestamp` in milliseconds."""
 
 
 class PeriodicLoad(ClientSettings):

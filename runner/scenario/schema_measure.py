@@ -8,7 +8,7 @@ from pydantic import Field, Tag, model_validator
 
 from runner.scenario.schema_base import Percentile, Strict, number_or, refuse
 from runner.scenario.schema_telemetry import Telemetry
-from runner.units import Fraction, Seconds
+from runner.units import Fraction, Ratio, Seconds
 
 
 class WarmupSettings(Strict):
@@ -18,6 +18,8 @@ class WarmupSettings(Strict):
     """At least so long."""
     min_requests_per_slot: int | None = Field(default=None, ge=0)
     """At least so many requests for each one in flight."""
+    requests: int | None = Field(default=None, ge=0)
+    """At least so many requests in all; also before a fixed number of `measure.requests`, which come after them."""
     max_fraction: Fraction | None = None
     """Largest share of the trial that the rule may drop."""
 
@@ -71,10 +73,11 @@ class WindowsStability(Strict):
     """Length of one window."""
     requests: int | None = Field(default=None, ge=1)
     """A window ends after so many answers instead of after `interval`."""
-    within: Fraction = 0.10
+    within: Ratio = 0.10
     """Largest and smallest of three throughputs, and of three latencies, may differ by this share."""
-    trials: int = Field(default=10, ge=3, le=256)
-    """At most so many windows; a point that is not stable by then is kept and flagged `unsteady`."""
+    trials: int = Field(default=10, ge=1, le=256)
+    """At most so many windows; a point that is not stable by then is kept and flagged `unsteady`, as is every one with
+    fewer than three windows."""
     percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """Compare this latency percentile instead of the mean latency."""
 

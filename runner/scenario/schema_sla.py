@@ -93,6 +93,8 @@ class SlaLoad(OpenLoad):
     """`bracket`: verdicts with confidence, bisection, confirmation. The others do what older tools do, to compare with
     their numbers: `linear`: raise by `step`, stop at the first miss; `climb`: the TensorRT Inference Server benchmark
     suite; `perf_client`: `-d -l`; `pa_linear` and `pa_binary`: perf_analyzer's `-l`, and with `--binary-search`."""
+    statistic: Literal["percentile", "mean"] = "percentile"
+    """What `pa_linear` and `pa_binary` hold against `latency`; perf_analyzer takes the mean without `--percentile`."""
     step: _Level | None = None
     """Of those others: by how much the load is raised, from `range.min`; by default 0.5/s from 5/s, or 1 from 1."""
 
@@ -119,6 +121,8 @@ class SlaLoad(OpenLoad):
     def _strategy_fits(self) -> Self:
         if self.latency is None and self.strategy != "bracket":
             raise refuse("strategy", f"expected `latency` beside `{self.strategy}`", "write `latency: 1s`")
+        if self.statistic == "mean" and self.strategy not in ("pa_linear", "pa_binary"):
+            raise refuse("statistic", "only `pa_linear` and `pa_binary` take the mean", "remove `statistic`")
         if self.strategy == "perf_client" and self.over != "concurrency":
             raise refuse("over", "perf_client raises requests in flight", "write `over: concurrency`")
         if self.strategy == "pa_binary" and (self.range.min is None or self.range.max is None):

@@ -6,9 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runner.scenario.schema_base import HOST_PORT, Strict, refuse
+from runner.scenario.schema_base import HOST_PORT, Name, Strict, refuse
+from runner.scenario.schema_inputs import Generate, Size
 from runner.units import Fraction
 
+_RESERVED = ("sequence_", "triton_", "binary_data_", "shared_memory_")
+_RESERVED_HINT = "see workload.sequences, workload.streaming, workload.tensors and workload.shared_memory"
 HostPort = Annotated[str, Field(pattern=HOST_PORT)]
 
 
@@ -30,6 +33,28 @@ class TlsSettings(Strict):
     def _whole_identity(self) -> Self:
         if (self.cert is None) != (self.key is None):
             raise refuse("key" if self.key is None else "cert", "expected `cert` and `key` together")
+        return self
+
+
+class Call(Strict):
+    """Which model is called, what a request says beside its tensors, and what inputs hold that nobody describes."""
+
+    model: Name
+    """Model that is called."""
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    """Its version, in quotes; by default the server chooses by its version policy."""
+    parameters: dict[str, bool | int | str] = Field(default={})
+    """Parameters of every request, for example `priority` or those that the model's own code reads."""
+    shape: dict[str, tuple[Size, ...]] = Field(default={})
+    """Shape of one item of an input whose model leaves dimensions open; `data` or `input` may say another one."""
+    generate: Generate = Generate()
+    """Values of inputs that neither `input` nor `data` names."""
+
+    @model_validator(mode="after")
+    def _parameters_are_free(self) -> Self:
+        for name in self.parameters:
+            if name.startswith(_RESERVED):
+                raise refuse("parameters", f"`{name}` is set by the protocol itself", _RESERVED_HINT)
         return self
 
 

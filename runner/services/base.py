@@ -55,6 +55,10 @@ class ModelMetadata:
     """Steps of an ensemble in pipeline order, nested ensembles resolved."""
     facts: ModelFacts | None = None
     """How the service runs it, where it says so."""
+    sequences: bool = False
+    """It is stateful: its requests belong to sequences."""
+    decoupled: bool = False
+    """A request may have any number of answers."""
 
 
 SharedMemoryKind = Literal["system", "cuda"]

@@ -27,6 +27,7 @@ from runner.services.base import (
     Tensors,
     TensorSpec,
 )
+from runner.services.calls import Calls
 from runner.services.compression import compressed, decompressed
 from runner.services.control import IndexEntry, RepositoryView, ServerFacts
 from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
@@ -60,7 +61,9 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeGrpc:
     compression = None if workload.compression == "none" else workload.compression
     accept = None if workload.response_compression == "none" else workload.response_compression
     tls, headers = tls_for(endpoint, workload), headers_for(endpoint, workload)
-    return KServeGrpc(endpoint.grpc, headers=headers, tls=tls, compression=compression, accept=accept)
+    return KServeGrpc(
+        endpoint.grpc, headers=headers, tls=tls, compression=compression, accept=accept, calls=Calls.of(workload)
+    )
 
 
 class KServeGrpc(RepositoryView):
@@ -78,8 +81,10 @@ class KServeGrpc(RepositoryView):
         tls: Tls | None = None,
         compression: Literal["gzip", "deflate"] | None = None,
         accept: Literal["gzip", "deflate"] | None = None,
+        calls: Calls = Calls(),  # noqa: B008  # frozen
     ) -> None:
         self._address = address
+        self._calls = calls
         self._timeout_s = timeout_s
         self._headers = tuple((name.lower(), value) for name, value in headers)
         self._tls, self._compression, self._accept = tls, compression, accept
@@ -114,7 +119,7 @@ class KServeGrpc(RepositoryView):
             self._channel.close()
             self._open()
         try:
-            request = pb.ModelReadyRequest(name=model)
+            request = pb.ModelReadyRequest(name=model, version=self._calls.version_of(model))
             return bool(self._stub.ModelReady(request, timeout=self._timeout_s, metadata=self._headers).ready)
         except grpc.RpcError as error:
             if error.code() in _NOT_YET:
@@ -149,7 +154,7 @@ class KServeGrpc(RepositoryView):
 
     def metadata(self, model: str) -> ModelMetadata:
         """Inputs, outputs, batching and, of an ensemble, the models behind it."""
-        request = pb.ModelMetadataRequest(name=model)
+        request = pb.ModelMetadataRequest(name=model, version=self._calls.version_of(model))
         answer = self._call("ModelMetadata", request, f"read the metadata of model {model!r}", model)
         config = self._config(model)
         optional = {tensor.name for tensor in config.input if tensor.optional}
@@ -163,6 +168,8 @@ class KServeGrpc(RepositoryView):
             outputs=tuple(_spec(tensor, batched) for tensor in answer.outputs),
             composing_models=composing_models(model, self._steps),
             facts=facts_in(model, _plain(config)),
+            sequences=config.HasField("sequence_batching"),
+            decoupled=config.model_transaction_policy.decoupled,
         )
 
     def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
@@ -182,7 +189,7 @@ class KServeGrpc(RepositoryView):
     ) -> bytes:
         """One ModelInferRequest whose tensors lie in registered regions."""
         datatypes = {tensor.name: tensor.datatype for tensor in self._metadata_of(model).inputs}
-        request = pb.ModelInferRequest(model_name=model)
+        request = self._blank(model)
         for name, place in inputs.items():
             _refer(request.inputs.add(name=name, datatype=datatypes[name], shape=place.shape), place)
         for name, place in outputs.items():
@@ -279,7 +286,7 @@ class KServeGrpc(RepositoryView):
         self._channel.close()
 
     def _config(self, model: str) -> Any:
-        request = pb.ModelConfigRequest(name=model)
+        request = pb.ModelConfigRequest(name=model, version=self._calls.version_of(model))
         return self._call("ModelConfig", request, f"read the configuration of model {model!r}", model).config
 
     def _steps(self, model: str) -> list[EnsembleStep]:
@@ -289,7 +296,7 @@ class KServeGrpc(RepositoryView):
         ]
 
     def _statistics_of(self, model: str) -> ModelStatistics:
-        request = pb.ModelStatisticsRequest(name=model)
+        request = pb.ModelStatisticsRequest(name=model, version=self._calls.version_of(model))
         answer = self._call("ModelStatistics", request, f"read the statistics of model {model!r}", model)
         return statistics_in(model, _plain(answer).get("model_stats", ()))
 
@@ -300,13 +307,20 @@ class KServeGrpc(RepositoryView):
 
     def _request(self, model: str, inputs: Tensors) -> Any:
         datatypes = datatypes_of(self._metadata_of(model), inputs)
-        request = pb.ModelInferRequest(model_name=model)
+        request = self._blank(model)
         for name, array in inputs.items():
             request.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
             try:
                 request.raw_input_contents.append(to_wire(array, datatypes[name]))
             except ValueError as error:
                 raise ServiceError(f"input {name!r} of model {model!r}: {error}") from error
+        return request
+
+    def _blank(self, model: str) -> Any:
+        """A request without tensors."""
+        request = pb.ModelInferRequest(model_name=model, model_version=self._calls.version_of(model))
+        for name, value in self._calls.parameters.items():
+            setattr(request.parameters[name], _parameter_field(value), value)
         return request
 
     def _call(self, method: str, request: Any, doing: str, model: str = "", timeout_s: float | None = None) -> Any:
@@ -348,6 +362,13 @@ def _refer(tensor: Any, place: SharedTensor) -> None:
     tensor.parameters["shared_memory_byte_size"].int64_param = place.nbytes
     if place.offset:
         tensor.parameters["shared_memory_offset"].int64_param = place.offset
+
+
+def _parameter_field(value: bool | int | str) -> str:
+    # bool is a kind of int in Python.
+    if isinstance(value, bool):
+        return "bool_param"
+    return "int64_param" if isinstance(value, int) else "string_param"
 
 
 def _plain(message: Any) -> dict[str, Any]:

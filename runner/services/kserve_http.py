@@ -17,6 +17,7 @@ from runner.results.records import ModelStatistics
 from runner.services.access import CREDENTIALS, RefusedError, headers_for, tls_for, tls_hint
 from runner.services.answers import answer, encoded_answer
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
+from runner.services.calls import Calls
 from runner.services.compression import compressed
 from runner.services.control import IndexEntry, RepositoryView, ServerFacts
 from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
@@ -45,6 +46,8 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
         tls=tls_for(endpoint, workload),
         compression=None if workload.compression == "none" else workload.compression,
         accept=None if workload.response_compression == "none" else workload.response_compression,
+        calls=Calls.of(workload),
+        outputs=workload.output_tensors or workload.tensors,
     )
 
 
@@ -72,8 +75,12 @@ class KServeHttp(RepositoryView):
         tls: Tls | None = None,
         compression: Literal["gzip", "deflate"] | None = None,
         accept: Literal["gzip", "deflate"] | None = None,
+        calls: Calls = Calls(),  # noqa: B008  # frozen
+        outputs: Literal["binary", "json"] | None = None,
     ) -> None:
         self._address = address
+        self._calls = calls
+        self._outputs = outputs or tensors
         self._timeout_s = timeout_s
         self._tensors = tensors
         self._headers = tuple(headers)
@@ -87,7 +94,7 @@ class KServeHttp(RepositoryView):
         return Route(
             kind="http",
             address=endpoint.http,
-            path=_infer(model),
+            path=self._infer_path(model),
             headers=(*self._headers, *self._accept),
             tls=self._tls,
         )
@@ -99,7 +106,7 @@ class KServeHttp(RepositoryView):
     def ready(self, model: str) -> bool:
         """True when the model can be called now; False while nothing answers or the model is not loaded."""
         try:
-            status, _, body = self._exchange("GET", f"/v2/models/{quote(model, safe='')}/ready", self._timeout_s)
+            status, _, body = self._exchange("GET", f"{self._path(model)}/ready", self._timeout_s)
         except ConnectionError:
             return False
         except (OSError, http.client.HTTPException) as error:
@@ -133,7 +140,7 @@ class KServeHttp(RepositoryView):
 
     def metadata(self, model: str) -> ModelMetadata:
         """Inputs, outputs, batching and, of an ensemble, the models behind it."""
-        answer = self._json("GET", _path(model), f"read the metadata of model {model!r}", model)
+        answer = self._json("GET", self._path(model), f"read the metadata of model {model!r}", model)
         config = self._config(model)
         max_batch = int(config.get("max_batch_size", 0))
         optional = {tensor["name"] for tensor in config.get("input", ()) if tensor.get("optional")}
@@ -152,6 +159,8 @@ class KServeHttp(RepositoryView):
             outputs=tuple(spec(tensor) for tensor in answer["outputs"]),
             composing_models=composing_models(model, self._steps),
             facts=facts_in(model, config),
+            sequences="sequence_batching" in config,
+            decoupled=bool(config.get("model_transaction_policy", {}).get("decoupled")),
         )
 
     def statistics(self, models: Sequence[str]) -> tuple[ModelStatistics, ...]:
@@ -193,7 +202,7 @@ class KServeHttp(RepositoryView):
     def _answered(
         self, model: str, doing: str, timeout_s: float, body: bytes, headers: Mapping[str, str]
     ) -> list[Output]:
-        status, answered, content = self._reach("POST", _infer(model), doing, timeout_s, body, headers)
+        status, answered, content = self._reach("POST", self._infer_path(model), doing, timeout_s, body, headers)
         if status != 200:
             raise self._refusal(status, content, doing, model)
         try:
@@ -206,7 +215,7 @@ class KServeHttp(RepositoryView):
 
     def _config(self, model: str) -> dict[str, Any]:
         doing = f"read the configuration of model {model!r}"
-        config: dict[str, Any] = self._json("GET", f"{_path(model)}/config", doing, model)
+        config: dict[str, Any] = self._json("GET", f"{self._path(model)}/config", doing, model)
         return config
 
     def _steps(self, model: str) -> list[EnsembleStep]:
@@ -221,7 +230,7 @@ class KServeHttp(RepositoryView):
         ]
 
     def _statistics_of(self, model: str) -> ModelStatistics:
-        answer = self._json("GET", f"{_path(model)}/stats", f"read the statistics of model {model!r}", model)
+        answer = self._json("GET", f"{self._path(model)}/stats", f"read the statistics of model {model!r}", model)
         return statistics_in(model, answer["model_stats"])
 
     def _request(self, model: str, inputs: Tensors) -> tuple[dict[str, str], bytes]:
@@ -242,8 +251,11 @@ class KServeHttp(RepositoryView):
             heads.append(head)
         binary = self._tensors == "binary"
         document: dict[str, Any] = {"inputs": heads}
-        if binary:
-            document["parameters"] = {"binary_data_output": True}
+        parameters = dict(self._calls.parameters)
+        if self._outputs == "binary":
+            parameters["binary_data_output"] = True
+        if parameters:
+            document["parameters"] = parameters
         json_part = json.dumps(document, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/octet-stream" if binary else "application/json"}
         if binary:
@@ -251,6 +263,13 @@ class KServeHttp(RepositoryView):
         if self._compression:
             headers["Content-Encoding"] = self._compression
         return headers, compressed(b"".join([json_part, *raw]), self._compression)
+
+    def _path(self, model: str) -> str:
+        version = self._calls.version_of(model)
+        return f"/v2/models/{quote(model, safe='')}" + (f"/versions/{quote(version, safe='')}" if version else "")
+
+    def _infer_path(self, model: str) -> str:
+        return f"{self._path(model)}/infer"
 
     def _metadata_of(self, model: str) -> ModelMetadata:
         if model not in self._known:
@@ -350,14 +369,6 @@ def _connection(address: str, tls: Tls | None, timeout_s: float) -> http.client.
     return (
         http.client.HTTPConnection(address, timeout=timeout_s) if tls is None else _NamedHttps(address, tls, timeout_s)
     )
-
-
-def _path(model: str) -> str:
-    return f"/v2/models/{quote(model, safe='')}"
-
-
-def _infer(model: str) -> str:
-    return f"{_path(model)}/infer"
 
 
 def _as_json(array: Array, datatype: str) -> list[Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.measure.rules import LimitRule
-from runner.measure.settings import MeasureSettings, WindowsRule
+from runner.measure.settings import COUNT_WINDOWS_CAP_S, MeasureSettings, WindowsRule
 from runner.results.capacity import Probe, Tally
 from runner.scenario.schema import ClientSettings, ConcurrencyLoad, ConstantLoad, OpenLoad, PoissonLoad, SlaLoad
 from runner.tune.capacity import judged
@@ -36,13 +36,10 @@ def probe_settings(settings: MeasureSettings, ask: Ask, load: SlaLoad, attempt: 
     """How a probe is measured: until there is a verdict, with no precision asked for, and arrivals of its own."""
     limit = LimitRule(percentile=load.percentile, limit_s=NO_LIMIT_S if load.latency is None else load.latency)
     stable = ask.rule in ("stable percentile", "stable mean")
-    windows = WindowsRule(
-        interval_s=WINDOW_S,
-        requests=None,
-        within=WITHIN,
-        trials=TRIALS,
-        percentile=load.percentile if ask.rule == "stable percentile" else None,
+    asked = settings.windows or WindowsRule(
+        interval_s=WINDOW_S, requests=None, within=WITHIN, trials=TRIALS, percentile=None
     )
+    windows = replace(asked, percentile=load.percentile if ask.rule == "stable percentile" else None)
     return replace(
         settings,
         limit=limit,
@@ -50,7 +47,7 @@ def probe_settings(settings: MeasureSettings, ask: Ask, load: SlaLoad, attempt: 
         warmup_min_s=0.0 if stable else settings.warmup_min_s,
         warmup_min_requests_per_slot=0 if stable else settings.warmup_min_requests_per_slot,
         window_min_s=0.0 if stable else ask.first_s,
-        window_max_s=WINDOW_S * TRIALS if stable else ask.max_s,
+        window_max_s=_longest_s(windows) if stable else ask.max_s,
         window_min_completions=0,
         window_min_batches=0,
         repeats=1,
@@ -60,6 +57,10 @@ def probe_settings(settings: MeasureSettings, ask: Ask, load: SlaLoad, attempt: 
         percentiles=tuple(sorted({*settings.percentiles, load.percentile})),
         seed=settings.seed + SEEDS_PER_ATTEMPT * attempt + number,
     )
+
+
+def _longest_s(windows: WindowsRule) -> float:
+    return COUNT_WINDOWS_CAP_S if windows.requests is not None else windows.interval_s * windows.trials
 
 
 def judge_of(ask: Ask, load: SlaLoad, attempt: int, number: int) -> Callable[[Tally], Probe]:

@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 
 MOST_PAYLOAD_BYTES = 256 << 20
 """Encoded requests of several points that are kept at a time."""
-_CLIENT = {"service", "protocol", "tensors", "headers", "tls", "compression", "response_compression"}
+_CLIENT = {
+    *("service", "protocol", "tensors", "output_tensors", "headers", "tls", "compression", "response_compression"),
+    *("model", "version", "parameters"),
+}
 """Fields of the workload that a client of the service depends on."""
+_REQUESTS = {*_CLIENT, "batch", "input", "data", "shape", "generate", "mix", "order", "streaming", "validate_"}
+"""Fields that encoded requests depend on."""
 
 
 @dataclass
@@ -73,11 +78,11 @@ class Serving:
         if workload.shared_memory == "none":
             yield self._encoded(workload)
             return
-        from runner.load.inputs import build_items
+        from runner.load.inputs import workload_items
         from runner.load.shared_memory import shared_payloads
         from runner.measure.loads import most_in_flight
 
-        items = build_items(workload.input, self.metadata, self._artifacts(), data=workload.data)
+        items = workload_items(workload, self.metadata, self._artifacts())
         with shared_payloads(
             self.service_for(workload),
             self.metadata,
@@ -104,8 +109,7 @@ class Serving:
         from runner.load.mix import workload_payloads
         from runner.load.payloads import StreamEncoder
 
-        parts = {"model", "batch", "input", "data", "mix", "order", "streaming", "validate_", *_CLIENT}
-        key = workload.model_dump_json(include=parts)
+        key = workload.model_dump_json(include=_REQUESTS)
         if key not in self._pools:
             service = self.service_for(workload)
             encoder = StreamEncoder(service) if workload.streaming else service

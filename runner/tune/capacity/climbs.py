@@ -35,7 +35,7 @@ def perf_client(load: SlaLoad, log: Log) -> Steps:
 
 def pa_linear(load: SlaLoad, log: Log) -> Steps:
     """`perf_analyzer -l`: start, start + step, … while stable and under the limit. What is unstable is over it."""
-    return (yield from _raised_until_over(load, log, "stable percentile"))
+    return (yield from _raised_until_over(load, log, _stable(load)))
 
 
 def pa_binary(load: SlaLoad, log: Log) -> Steps:
@@ -44,18 +44,18 @@ def pa_binary(load: SlaLoad, log: Log) -> Steps:
     One probe each, so a lucky one above the capacity moves the whole search up for good.
     """
     low, high = float(load.range.min or 1), float(load.range.max or 1)
-    probe = yield _ask(load, low, "stable percentile", first=True)
+    probe = yield _ask(load, low, _stable(load), first=True)
     if probe.verdict != "pass":
         return Ending("infeasible", f"the lower end is over the limit: {probe.reason}", high=low)
     per_s = _per_s(probe)
-    probe = yield _ask(load, high, "stable percentile")
+    probe = yield _ask(load, high, _stable(load))
     if probe.verdict == "pass":
         return Ending("at least", "the upper end is under the limit", high, None, _per_s(probe))
     while high - low > load.step_size and log.spent is None:
         middle = _level(load, (low + high) / 2)
         if not low < middle < high:
             break
-        probe = yield _ask(load, middle, "stable percentile")
+        probe = yield _ask(load, middle, _stable(load))
         if probe.verdict == "pass":
             low, per_s = middle, _per_s(probe)
         else:
@@ -107,6 +107,10 @@ def _tried(load: SlaLoad, log: Log, level: float, rule: Rule) -> Generator[Ask, 
 def _ask(load: SlaLoad, level: float, rule: Rule, *, first: bool = False) -> Ask:
     window = load.probe.first
     return Ask("climb", load.over, level, rule, window, window, fresh_server=first)
+
+
+def _stable(load: SlaLoad) -> Rule:
+    return "stable mean" if load.statistic == "mean" else "stable percentile"
 
 
 def _level(load: SlaLoad, level: float) -> float:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from runner.errors import ServiceError
 from runner.load.inputs import Items, build_items
-from runner.scenario.schema import DataInput, GeneratedInput
+from runner.scenario.schema import DataInput, Generate, GeneratedInput
 from runner.services.base import ModelMetadata, TensorSpec
 
 _INPUT: TypeAdapter[DataInput | GeneratedInput] = TypeAdapter(DataInput | GeneratedInput)
@@ -266,3 +266,39 @@ def test_a_range_that_the_datatype_does_not_hold(datatype: str, bounds: list[flo
 def test_settings_that_contradict_each_other(wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _INPUT.validate_python(wanted)
+
+
+# --- shapes and what nobody describes ------------------------------------------------------------------------------
+
+
+OPEN = TensorSpec("X", "FP32", (3, -1, -1))
+TEXTS = TensorSpec("T", "BYTES", (2,))
+
+
+def test_a_shape_fills_open_dimensions_of_what_is_generated() -> None:
+    assert build(OPEN, None, shapes={"X": (3, 4, 5)}).arrays[0].shape == (3, 4, 5)
+    own = build(OPEN, {"generate": "zero", "shape": [3, 1, 1]}, shapes={"X": (3, 4, 5)})
+    assert own.arrays[0].shape == (3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [({"Y": (1,)}, r"workload\.shape\.Y: .*no input"), ({"X": (4, 4, 5)}, r"workload\.shape\.X: \[4, 4, 5\] does not")],
+)
+def test_a_shape_that_the_model_does_not_have_is_refused(shapes: dict[str, tuple[int, ...]], says: str) -> None:
+    with pytest.raises(ServiceError, match=says):
+        build(OPEN, None, shapes=shapes)
+
+
+def test_inputs_that_nobody_describes_are_made_up_as_the_workload_says() -> None:
+    zeros = build(TensorSpec("X", "FP32", (2,)), None, unnamed=Generate(values="zero"))
+    assert [array.tolist() for array in zeros.arrays] == [[0, 0]]
+    texts = build(TEXTS, None, unnamed=Generate(text_length=7))
+    assert {len(element) for array in texts.arrays for element in array.tolist()} == {7}
+    assert build(TEXTS, None, unnamed=Generate(text="ab")).arrays[0].tolist() == [b"ab", b"ab"]
+
+
+def test_a_text_is_for_texts() -> None:
+    assert build(TEXTS, {"generate": "random", "text": "ä"}).arrays[0].tolist() == ["ä".encode()] * 2
+    with pytest.raises(ServiceError, match="a FP32 tensor holds no texts"):
+        build(TensorSpec("X", "FP32", (2,)), {"generate": "random", "text": "a"})

@@ -173,3 +173,33 @@ def test_framed_texts_come_back(tmp_path_factory: pytest.TempPathFactory, texts:
     folder = tmp_path_factory.mktemp("json")
     assert values(folder, tensor("BYTES", len(texts)), b64(framed(*texts))) == texts
     assert framed(*texts) == to_wire(np.array([*texts, None], np.object_)[:-1], "BYTES")
+
+
+def shaped(folder: Path, spec: TensorSpec, value: Any, shape: tuple[int, ...]) -> Any:
+    data = str(write(folder, {"data": [{spec.name: value}]}))
+    [items] = build_items({}, model(spec), {}, data=data, shapes={spec.name: shape})
+    return items.arrays[0]
+
+
+def test_a_shape_from_the_scenario_is_for_values_that_say_none(tmp_path: Path) -> None:
+    spec = tensor("INT32", -1, -1)
+    assert shaped(tmp_path, spec, list(range(8)), (2, 4)).shape == (2, 4)
+    assert shaped(tmp_path, spec, {"content": list(range(8)), "shape": [8, 1]}, (2, 4)).shape == (8, 1)
+    assert shaped(tmp_path, spec, b64(bytes(32)), (2, 4)).shape == (2, 4)
+    assert shaped(tmp_path, tensor("BYTES", -1, -1), b64(framed(b"a", b"b")), (1, 2)).shape == (1, 2)
+
+
+def test_values_that_do_not_fill_the_shape_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="expected 4 values"):
+        shaped(tmp_path, tensor("INT32", -1), [1, 2, 3], (4,))
+
+
+def test_several_files_are_used_one_after_the_other(tmp_path: Path) -> None:
+    files = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        files.append(str(write(tmp_path / str(number), {"data": [{"X": [number, number]}]})))
+    [items] = build_items({}, model(tensor()), {}, data=files)
+    assert [array.tolist() for array in items.arrays] == [[0, 0], [1, 1]]
+    with pytest.raises(ServiceError, match=r"expected one path, or \.json files"):
+        build_items({}, model(tensor()), {}, data=[*files, str(tmp_path)])

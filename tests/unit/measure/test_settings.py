@@ -199,3 +199,12 @@ def test_a_load_that_ends_by_itself_is_no_soak() -> None:
     periodic = PeriodicLoad(kind="periodic", start=1, end=2)
     with pytest.raises(UsageError, match="a load of kind periodic has"):
         settings_for(resolve(measure(soak=True)), periodic)
+
+
+def test_a_fixed_number_may_come_after_a_warm_up_by_number_alone() -> None:
+    found = resolve(Measure.model_validate({"requests": 50, "warmup": {"requests": 20}}))
+    assert (found.requests, found.warmup_requests, found.measures_all) == (50, 20, True)
+    with pytest.raises(UsageError, match=r"measure\.warmup\.min_time") as caught:
+        resolve(Measure.model_validate({"requests": 50, "warmup": {"min_time": "1s"}}))
+    assert caught.value.hint is not None
+    assert "write measure.warmup.requests in place of" in caught.value.hint

@@ -186,6 +186,17 @@ def test_a_drifting_server_is_flagged() -> None:
     assert not trial.summary.steady
 
 
+def test_a_fixed_number_of_requests_is_timed_from_the_end_of_its_warm_up() -> None:
+    trial = run(point=case(requests=50, warmup={"requests": 14}))
+    assert trial.summary is not None
+    assert trial.counts is not None
+    assert (trial.counts.sent, trial.summary.completions) == (64, 50)
+    # The window begins where a slice of 20 ms does.
+    assert trial.summary.window_s == pytest.approx(1.0, abs=0.021)
+    assert trial.summary.warmup_s == pytest.approx(0.28, abs=0.021)
+    assert "cold" not in codes(trial)
+
+
 def test_what_happens_at_the_very_end_of_the_window_is_not_in_it() -> None:
     """Ten milliseconds divide a slice: the last answer comes as the load stops, in a slice of no length."""
     trial = run(

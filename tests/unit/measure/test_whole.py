@@ -42,7 +42,7 @@ def cut(start_ms: int, ok: int, latency_ms: float, **changes: Any) -> Slice:
 def result(*slices: Slice, elapsed_ms: int = 300) -> LoadResult:
     ok = sum(s.ok for s in slices)
     return LoadResult(
-        started_unix_ns=0,
+        started_unix_ns=1_700_000_000_000_000_001,
         elapsed_ns=elapsed_ms * MS,
         stopped_ns=elapsed_ms * MS,
         slices=slices,
@@ -63,6 +63,7 @@ def test_warm_up_and_drain_are_in_it() -> None:
     assert (found.completions, found.elapsed_s, found.latency_mean_ms) == (50, 0.3, pytest.approx(20))
     assert found.time_split == TimeSplit(*map(pytest.approx, (2, 2, 14, 2)))
     assert (found.bytes_sent, found.bytes_received) == (50_000, 500)
+    assert found.started_unix_ns == 1_700_000_000_000_000_001
 
 
 def test_waiting_for_what_never_comes_is_no_load() -> None:

@@ -199,3 +199,23 @@ def test_a_recorded_load_is_judged_as_it_was(
     decision, _ = play(recorded("efficientnet_c4", slice_ns(asked.windows), 20.0), asked, slots=4)
     found = (decision.window.start_ns / NS, decision.window.end_ns / NS)
     assert (decision.reason, found) == (reason, pytest.approx(window_s, abs=0.07))
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+def test_fewer_than_three_windows_are_kept_and_never_steady(trials: int) -> None:
+    decision, _ = play(made_of((10, 0.1), (10, 0.1), (10, 0.1)), settings(trials=trials))
+    assert decision.reason == "windows never alike"
+    assert decision.window == Window(0, trials * 5 * NS)
+    assert (decision.warmup.steady, decision.apart) == (False, None)
+
+
+def test_windows_may_differ_by_more_than_their_value() -> None:
+    decision, _ = play(made_of((10, 0.1), (30, 0.1), (50, 0.1)), settings(within="999%"))
+    assert decision.reason == "three windows alike"
+
+
+def test_windows_begin_after_the_requests_that_warm_up() -> None:
+    asked = resolve(Measure.model_validate({"stability": {"kind": "windows"}, "warmup": {"requests": 101}}))
+    decision, _ = play(made_of(*[(10, 0.1)] * 6), asked)
+    # Ten answers in each slice of 0.1 s.
+    assert decision.window == Window(11 * NS // 10, 161 * NS // 10)

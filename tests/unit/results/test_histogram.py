@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 from hypothesis import given
@@ -90,6 +91,20 @@ def test_count_above_agrees_with_quantiles() -> None:
 def test_the_mean_is_within_half_a_bucket() -> None:
     values = [1_000_000 + 37_001 * n for n in range(500)]
     assert Histogram.from_values(values).mean_ns == pytest.approx(sum(values) / 500, rel=5e-4)
+
+
+def test_the_standard_deviation_is_that_of_the_sample() -> None:
+    values = [1_000_000 + 7_001 * i for i in range(500)]
+    assert Histogram.from_values(values).std_ns == pytest.approx(statistics.stdev(values), rel=1e-3)
+    assert Histogram.from_values([5_000, 5_000]).std_ns == 0
+    assert math.isnan(Histogram.from_values([5_000]).std_ns)
+
+
+def test_squares_of_long_latencies_do_not_overflow() -> None:
+    """10^12 values an hour apart: their squared nanoseconds would need 118 bits."""
+    two = Histogram.from_values([1_000, HIGHEST_NS])
+    many = Histogram(two.indices, two.counts * 10**12)
+    assert many.std_ns == pytest.approx(HIGHEST_NS / 2, rel=1e-3)
 
 
 def test_an_empty_histogram_has_a_count_but_no_quantiles() -> None:

@@ -159,3 +159,29 @@ def test_what_a_search_cannot_mean_is_refused_where_it_stands(desk, text, where,
     (found,) = caught.value.diagnostics
     assert message in found.message
     assert found.address == where
+
+
+def test_send_times_are_read_from_perf_analyzers_json(tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    file.write_text('{"data": [{"X": [1], "timestamp": [10]}, {"X": [2], "timestamp": 12.5}]}')
+    assert read_timestamps(file).values_ns == (0, 2_500_000)
+    file.write_text('{"data": [[{"timestamp": [0]}], [{"timestamp": [7]}]]}')
+    assert read_timestamps(file).values_ns == (0, 7_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "expected {"),
+        ('{"steps": []}', "expected {"),
+        ('{"data": []}', "got none"),
+        ('{"data": [{"X": [1]}]}', r"data\[0\]\.timestamp: expected milliseconds, got null"),
+        ('{"data": [{"timestamp": [0]}, {"timestamp": [-1]}]}', r"data\[1\]\.timestamp: expected milliseconds"),
+        ('{"data": [{"timestamp": [5]}, {"timestamp": [4]}]}', "expected ascending times"),
+    ],
+)
+def test_json_without_send_times_is_refused(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    file.write_text(text)
+    with pytest.raises(ArrivalsError, match=says):
+        read_timestamps(file)

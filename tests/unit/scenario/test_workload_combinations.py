@@ -78,3 +78,22 @@ def test_streams_of_a_connection_must_make_sense(desk, parts, address, words):
     (mistake,) = caught.value.diagnostics
     assert mistake.address.endswith(address)
     assert words in mistake.message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("version: 1x", "version"),
+        ("parameters: {sequence_id: 4}", "`sequence_id` is set by the protocol itself"),
+        ("parameters: {triton_x: true}", "is set by the protocol itself"),
+        ("output_tensors: json", "only HTTP carries tensors as JSON"),
+        ("generate: {text: a, text_length: 3}", "expected no length beside `text`"),
+        ("input: {X: {generate: zero, text: a}}", "a text is neither zero nor of any other length"),
+        ("data: []", "data"),
+        ("data: [nowhere.json]", "nowhere.json"),
+    ],
+)
+def test_what_a_call_cannot_say(desk, text, says):
+    with pytest.raises(ScenarioError) as caught:
+        desk.load(f"scenario: 1\nname: x\nworkload: {{model: m, {text}}}\n")
+    assert any(says in str(each) for each in caught.value.diagnostics)

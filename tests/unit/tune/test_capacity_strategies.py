@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from runner.results.capacity import Attempt
 from runner.tune.capacity import STRATEGIES, new_search, pooled, replay
@@ -194,3 +195,18 @@ def test_several_searches_are_pooled_by_their_median(levels: list[float | None],
 def test_without_an_answer_in_half_of_the_searches_there_is_none() -> None:
     found = pooled(sla(attempts=3), [found_at(None), found_at(300), found_at(None)])
     assert (found.status, found.level, found.low) == ("infeasible", None, None)
+
+
+@pytest.mark.parametrize("strategy", ["pa_linear", "pa_binary"])
+@pytest.mark.parametrize(("statistic", "rule"), [("percentile", "stable percentile"), ("mean", "stable mean")])
+def test_perf_analyzers_searches_hold_the_mean_or_a_percentile_against_the_limit(
+    strategy: str, statistic: str, rule: str
+) -> None:
+    oracle = Oracle(below(412))
+    oracle.search(sla(strategy=strategy, statistic=statistic, **FIELDS[strategy]))
+    assert {ask.rule for ask in oracle.asked} == {rule}
+
+
+def test_only_perf_analyzers_searches_take_the_mean() -> None:
+    with pytest.raises(ValidationError, match="only `pa_linear` and `pa_binary` take the mean"):
+        sla(statistic="mean")

@@ -1,0 +1,107 @@
+"""`scenario perf`: perf_analyzer's command line over the one measuring path."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.cli.console import note
+from runner.cli.perf.outputs import check_outputs, wishes_of
+from runner.cli.perf.parsing import parse
+from runner.cli.perf.showing import help_text
+from runner.cli.raw_command import RawCommand
+from runner.errors import EXIT_OK, PointsError
+
+if TYPE_CHECKING:
+    from runner.cli.perf.model import KnownModel
+    from runner.cli.perf.parsed import PerfOptions
+    from runner.scenario.loading import LoadedScenario
+    from runner.workflow import Outcome
+
+
+@click.command("perf", cls=RawCommand)
+@click.pass_context
+def command(context: click.Context) -> int:
+    """Load a server that runs already, with perf_analyzer's options."""
+    options = parse(context.obj)
+    if options.help:
+        click.echo(help_text())
+    elif options.show_version:
+        from runner import __version__
+
+        click.echo(f"scenario {__version__}")
+    else:
+        return _checked(options, context.obj)
+    return EXIT_OK
+
+
+def _checked(options: PerfOptions, argv: tuple[str, ...]) -> int:
+    """Everything that would be found wrong after the load is looked at before it."""
+    from runner.cli.perf.translating import translate
+
+    check_outputs(options)
+    for line in translate(options).notes:
+        note(f"note: {line}")
+    if options.emit is not None:
+        return _emit(options, argv, Path(options.emit))
+    return _run(options, argv)
+
+
+def _emit(options: PerfOptions, argv: tuple[str, ...], file: Path) -> int:
+    from runner.cli.perf.translating import translate
+    from runner.cli.perf.writing import scenario_text
+
+    translation = translate(options, folder=file.absolute().parent)
+    file.write_text(scenario_text(translation, ["perf_analyzer", *argv]), encoding="utf-8")
+    click.echo(f"wrote {file}; scenario run {file}")
+    return EXIT_OK
+
+
+def _run(options: PerfOptions, argv: tuple[str, ...]) -> int:
+    from runner.cli.perf.asking import ask_server
+    from runner.cli.progress import observer_for
+    from runner.workflow import RunOptions, run_scenario
+
+    with tempfile.TemporaryDirectory(prefix="scenario-perf-") as folder:
+        file = Path(folder) / "perf.yaml"
+        loaded = _loaded(options, argv, file, ask_server(_loaded(options, argv, file)))
+        with observer_for(options.progress) as observer:
+            outcome = run_scenario(loaded, RunOptions(output_dir=Path(options.output_dir)), observer)
+    _show(outcome, options)
+    return exit_code(outcome)
+
+
+def _loaded(options: PerfOptions, argv: tuple[str, ...], file: Path, model: KnownModel | None = None) -> LoadedScenario:
+    """The scenario as every other command loads one; `--set` comes last."""
+    from runner.cli.perf.translating import translate
+    from runner.cli.perf.writing import scenario_text
+    from runner.scenario.loading import load_scenario
+
+    file.write_text(scenario_text(translate(options, model), ["perf_analyzer", *argv]), encoding="utf-8")
+    return load_scenario(file, set_=options.set_)
+
+
+def _show(outcome: Outcome, options: PerfOptions) -> None:
+    """perf_analyzer's own words on stdout, what is doubtful about them on stderr."""
+    from runner.report import perf
+
+    wishes = wishes_of(options)
+    click.echo(perf.write(outcome.run, wishes), nl=False)
+    for line in perf.warnings(outcome.run, wishes).splitlines():
+        note(line)
+    for line in outcome.problems:
+        note(f"warning: {line}")
+    note(f"results: {outcome.directory}")
+
+
+def exit_code(outcome: Outcome) -> int:
+    """That of the run; and 5 where a level never became stable, which perf_analyzer would not report at all."""
+    trials = (point.trial for point in outcome.run.points())
+    if outcome.exit_code == EXIT_OK and any(
+        flag.code == "unsteady" for trial in trials if trial is not None for flag in trial.flags
+    ):
+        return PointsError.exit_code
+    return outcome.exit_code

@@ -1,0 +1,161 @@
+"""`scenario perf` against a real Triton that runs already: options in, numbers of that server out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runner.cli.main import invoke
+from runner.runtimes.base import RunningServer
+
+MEASURED = (0, 5)
+"""On a busy machine a level may be invalid, because the client was late; its counts are right all the same."""
+SHORT = ("-p", "200", "-s", "999", "--progress", "none", "--set", "measure.telemetry.sources=[]")
+"""Three short windows that are alike whatever else the machine does."""
+
+
+class Perf:
+    """Runs in a scratch folder, and looks at what was left there."""
+
+    def __init__(self, server: RunningServer, folder: Path) -> None:
+        self.server, self.folder = server, folder
+
+    def __call__(self, *arguments: str) -> int:
+        protocol = "grpc" if "grpc" in arguments else "http"
+        return invoke(["perf", "-u", getattr(self.server.endpoint, protocol), *SHORT, *arguments])
+
+    @property
+    def run(self) -> Path:
+        (found,) = (self.folder / "runs").iterdir()
+        return found
+
+    def points(self) -> list[dict[str, str]]:
+        with (self.run / "points.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    def resolved(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load((self.run / "resolved.yaml").read_text())
+        return found
+
+
+@pytest.fixture
+def perf(triton: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Perf:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "home"))
+    return Perf(triton, tmp_path)
+
+
+def test_a_sweep_over_http_is_measured_level_by_level(perf: Perf, capsys: pytest.CaptureFixture[str]) -> None:
+    export = perf.folder / "export.json"
+    done = perf("-m", "identity", "-x", "1", "--shape", "INPUT0:16", "-b", "2", "--concurrency-range", "1:2",
+                "--request-parameter", "tag:7:int", "-f", "out.csv", "--profile-export-file", str(export))  # fmt: skip
+    assert done in MEASURED, capsys.readouterr().err
+    points = perf.points()
+    assert [(row["concurrency"], row["batch"], row["protocol"]) for row in points] == [
+        ("1", "2", "http"),
+        ("2", "2", "http"),
+    ]
+    assert all(row["server_success_count"] == row["requests_ok"] for row in points)
+    with (perf.folder / "out.csv").open() as file:
+        assert {row["Concurrency"] for row in csv.DictReader(file)} == {"1", "2"}
+    assert len(json.loads(export.read_text())["experiments"]) == 2
+
+
+def test_a_fixed_number_of_requests_comes_after_its_warm_up(perf: Perf) -> None:
+    done = perf("-m", "sleepy", "-i", "grpc", "--shape", "INPUT0:4", "--request-count", "40",
+                "--warmup-request-count", "20", "--concurrency-range", "2")  # fmt: skip
+    (row,) = perf.points()
+    assert done in MEASURED
+    assert (row["requests_sent"], row["server_success_count"]) == ("60", "60")
+    # The window begins with the slice of 20 ms in which the warm-up ended.
+    assert 30 <= int(row["completions"]) <= 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("-m", "repeat", "-i", "grpc"), "decoupled"),
+        (("-m", "accumulate"), "keeps sequences, which are sent over gRPC"),
+        (("-m", "identity"), "say how large it is, for example --shape INPUT0:8"),
+        (("-m", "identity", "--shape", "INPUT0:2", "-b", "65"), "at most 64 items per request"),
+        (("-m", "identity", "--shape", "NOPE:2"), "it has INPUT0"),
+    ],
+)
+def test_what_the_model_asks_for_is_said_before_the_load(
+    perf: Perf, arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert perf(*arguments) == 2
+    assert says in capsys.readouterr().err
+    assert not (perf.folder / "runs").exists()
+
+
+def test_an_unknown_model_or_version_is_told_by_the_server(perf: Perf, capsys: pytest.CaptureFixture[str]) -> None:
+    assert perf("-m", "identty", "--shape", "INPUT0:2") == 4
+    assert "identity" in capsys.readouterr().err
+    assert perf("-m", "identity", "-x", "9", "-i", "grpc", "--shape", "INPUT0:2") == 4
+    assert "9" in capsys.readouterr().err
+
+
+def test_sequences_and_streams_are_found_in_the_models_configuration(perf: Perf) -> None:
+    assert perf("-m", "accumulate", "-i", "grpc", "--concurrency-range", "2", "--sequence-length", "5") in MEASURED
+    assert perf.resolved()["workload"]["sequences"]["length"] == 5
+    (row,) = perf.points()
+    # The model refuses what is out of order.
+    assert row["requests_failed"] == "0"
+    assert int(row["sequences"]) > 0
+
+
+def test_a_decoupled_model_is_streamed(perf: Perf) -> None:
+    write_json(perf.folder / "data.json", {"data": [{"INPUT0": [3], "DELAY_MS": [1.0]}]})
+    assert perf("-m", "repeat", "-i", "grpc", "-a", "--streaming", "--input-data", "data.json") in MEASURED
+    (row,) = perf.points()
+    assert float(row["responses_per_request"]) == 3
+
+
+def test_texts_have_perf_analyzers_length(perf: Perf) -> None:
+    assert perf("-m", "identity_bytes", "--shape", "INPUT0:3") in MEASURED
+    assert perf.resolved()["workload"]["generate"]["text_length"] == 128
+    journal = [json.loads(line) for line in (perf.run / "journal.jsonl").read_text().splitlines()]
+    (whole,) = [line["whole"] for line in journal if line["kind"] == "trial"]
+    # Three elements, each with four bytes of length before it, and then the headers.
+    assert whole["bytes_sent"] / whole["completions"] > 3 * (128 + 4)
+
+
+def test_answers_are_compared_with_those_beside_the_inputs(perf: Perf, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [{"INPUT0": {"content": [1.0, 2.0], "shape": [2]}}]
+    wrong = [{"OUTPUT0": {"content": [1.0, 3.0], "shape": [2]}}]
+    write_json(perf.folder / "data.json", {"data": steps, "validation_data": wrong})
+    assert perf("-m", "identity", "--input-data", "data.json") == 5
+    (row,) = perf.points()
+    assert row["state"] == "failed"
+    assert "output OUTPUT0[1] expected 3, got 2" in capsys.readouterr().err
+
+
+def test_a_latency_limit_is_searched_for(perf: Perf) -> None:
+    assert perf("-m", "sleepy", "--shape", "INPUT0:4", "-l", "2000", "--concurrency-range", "1:2") in MEASURED
+    (row,) = perf.points()
+    assert row["capacity_status"] == "at least"
+
+
+def test_a_schedule_is_sent_as_its_json_says(perf: Perf) -> None:
+    steps = [{"INPUT0": {"content": [1.0], "shape": [1]}, "timestamp": [20 * n]} for n in range(10)]
+    write_json(perf.folder / "data.json", {"data": steps})
+    assert perf("-m", "identity", "--input-data", "data.json", "--fixed-schedule") in MEASURED
+    (row,) = perf.points()
+    assert (row["requests_sent"], row["server_success_count"]) == ("10", "10")
+
+
+def test_a_level_that_is_never_stable_is_kept_and_told_by_the_exit_code(perf: Perf) -> None:
+    assert perf("-m", "identity", "--shape", "INPUT0:4", "-r", "1") == 5
+    (row,) = perf.points()
+    assert "unsteady" in row["flags"]
+    assert int(row["completions"]) > 0
+
+
+def write_json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document))
