@@ -67,8 +67,9 @@ def _form(model: type[BaseModel]) -> str:
 def _section(path: str, form: str, model: type[BaseModel], describe: Describe) -> str:
     heading = f"## {f'`{path}`' if path else 'The file'}{form}"
     rows = [
-        f"| `{field.alias or name}` | {_type_words(field)} | {_default_words(field)} | {_one_line(describe(model, name))} |"
+        f"| `{field.alias or name}` | {_type_words(field)} | {_default_words(field)} | {_one_line(sentences)} |"
         for name, field in model.model_fields.items()
+        for sentences in [describe(model, name)]
     ]
     table = "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows])
     return f"{heading}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n{table}\n"
