@@ -34,7 +34,8 @@ RUN python3 -m venv --without-pip /opt/scenario \
 
 FROM ${PYTHON_IMAGE} AS client
 COPY --from=installed /opt/scenario /opt/scenario
-RUN ln -s /opt/scenario/bin/scenario /usr/local/bin/scenario && useradd --create-home --uid 1000 scenario
+RUN useradd --create-home --uid 1000 scenario
+ENV PATH=${PATH}:/opt/scenario/bin
 USER scenario
 WORKDIR /home/scenario
 ENTRYPOINT ["scenario"]
@@ -45,13 +46,12 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 USER root
 COPY --from=build /wheels /wheels
-# Setup scripts find the image's own packages; python models never see ours, because PATH stays as it is.
+# Setup scripts find the image's own packages; python models never see ours, because theirs stays the first `python3`.
 RUN python3 -m venv --without-pip --system-site-packages /opt/scenario \
     && python3 /wheels/pip.whl/pip --python /opt/scenario/bin/python install --no-cache-dir \
        "$(ls /wheels/scenario_runner-*.whl)" \
-    && ln -s /opt/scenario/bin/scenario /usr/local/bin/scenario \
-    && mkdir -p /home/scenario && chown 1000:1000 /home/scenario
-ENV HOME=/home/scenario
+    && mkdir -m 1777 -p /home/scenario
+ENV HOME=/home/scenario PATH=${PATH}:/opt/scenario/bin
 USER 1000:1000
 WORKDIR /home/scenario
 ENTRYPOINT ["scenario"]
