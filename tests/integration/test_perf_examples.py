@@ -27,7 +27,7 @@ COLUMNS = [
 VERBOSE = ["Avg latency", "request/response", "response wait"]
 GPUS = ["Avg GPU Utilization", "Avg GPU Power Usage", "Max GPU Memory Usage", "Total GPU Memory"]
 DECOUPLED = [*COLUMNS[:2], "Response Throughput", *COLUMNS[2:]]
-WINDOWS = ("-p", "200", "-r", "3", "-s", "999")
+WINDOWS = ("-p", "100", "-r", "3", "-s", "999")
 """Three short windows that are alike whatever else the machine does."""
 QUIET = ("--progress", "none", "--set", "measure.telemetry.sources=[]")
 ONES = [1] * 16
