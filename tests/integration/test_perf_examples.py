@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from runner.cli.main import invoke
+from runner.load.native import NativeEngine
 from runner.runtimes.base import RunningServer
 
 COLUMNS = [
@@ -94,6 +95,20 @@ def test_concurrencies(example: Example, capsys: pytest.CaptureFixture[str]) -> 
     assert {row["concurrency"] for row in found} == {"1", "2", "3", "4"}
     said = capsys.readouterr().out
     assert [f"Concurrency: {level}, throughput: " in said for level in range(1, 5)] == [True] * 4
+
+
+def test_a_level_is_on_disk_before_the_next_one_is_loaded(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = NativeEngine.run
+    found: list[int] = []
+
+    def watched(engine: NativeEngine, *arguments: Any, **named: Any) -> Any:
+        (journal,) = (example.folder / "runs").glob("*/journal.jsonl")
+        found.append(journal.read_text().count('"kind":"trial"'))
+        return load(engine, *arguments, **named)
+
+    monkeypatch.setattr(NativeEngine, "run", watched)
+    example.run("-m add_sub --concurrency-range 1:3", *WINDOWS)
+    assert found == [0, 1, 2]
 
 
 def test_metrics(example: Example) -> None:
