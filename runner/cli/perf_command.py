@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,14 +62,18 @@ def _emit(options: PerfOptions, argv: tuple[str, ...], file: Path) -> int:
 
 
 def _run(options: PerfOptions, argv: tuple[str, ...]) -> int:
-    from runner.cli.perf.asking import ask_server
+    from runner.cli.perf.asking import ask_server, check_inputs
+    from runner.cli.perf.keeping import shown_whatever_happens
     from runner.cli.progress import observer_for
     from runner.workflow import RunOptions, run_scenario
 
     with tempfile.TemporaryDirectory(prefix="scenario-perf-") as folder:
         file = Path(folder) / "perf.yaml"
         loaded = _loaded(options, argv, file, ask_server(_loaded(options, argv, file)))
-        with observer_for(options.progress) as observer:
+        if options.values or options.shapes:
+            check_inputs(loaded)
+        show = partial(_show, options=options)
+        with observer_for(options.progress) as plain, shown_whatever_happens(plain, show) as observer:
             outcome = run_scenario(loaded, RunOptions(output_dir=Path(options.output_dir)), observer)
     _show(outcome, options)
     return exit_code(outcome)
