@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from runner.scenario.loading import LoadedScenario
     from runner.workflow import Outcome
 
+GONE_AFTER = "10s"
+"""A server that was asked a moment ago and no longer answers is not coming up: it died, and waiting shows nothing."""
+
 
 @click.command("perf", cls=RawCommand)
 @click.pass_context
@@ -86,7 +89,7 @@ def _loaded(options: PerfOptions, argv: tuple[str, ...], file: Path, model: Know
     from runner.scenario.loading import load_scenario
 
     file.write_text(scenario_text(translate(options, model), ["perf_analyzer", *argv]), encoding="utf-8")
-    return load_scenario(file, set_=options.set_)
+    return load_scenario(file, set_=(f"server.ready.timeout={GONE_AFTER}", *options.set_))
 
 
 def _show(outcome: Outcome, options: PerfOptions) -> None:
