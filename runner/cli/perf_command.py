@@ -101,7 +101,8 @@ def _show(outcome: Outcome, options: PerfOptions) -> None:
     for line in perf.warnings(outcome.run, wishes).splitlines():
         note(line)
     for line in outcome.problems:
-        note(f"warning: {line}")
+        if " is missing: " not in line:  # told above, without the way to resume it
+            note(f"warning: {line}")
     note(f"results: {outcome.directory}")
 
 

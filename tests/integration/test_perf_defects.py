@@ -41,7 +41,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_a_fixed_count_is_timed_by_its_requests(perf: Perf) -> None:
     """perf_analyzer cannot show more than 64/s here."""
-    load = ("-m", "identity", *SHAPE, "--request-count", "64", "--concurrency-range", "16")
+    load = ("-m", "sleepy", *SHAPE, "--request-count", "64", "--concurrency-range", "4")
     assert perf(*load, "-f", "out.csv", "--profile-export-file", "export.json") in MEASURED
     (row,) = table(perf.folder / "out.csv")
     (experiment,) = json.loads((perf.folder / "export.json").read_text())["experiments"]

@@ -82,6 +82,8 @@ def test_a_signal_ends_the_load_and_writes_everything(
     returned, out, err = process.ended()
     assert returned == code, err
     assert err.endswith("finished points are kept\n")
+    assert "Request concurrency: 3: [no_result] the run ended before this level\n" in err
+    assert "--resume" not in err
     assert "Traceback" not in err
     # Of the level that ran whatever was measured is kept, with a flag.
     first, *later = process.levels()
