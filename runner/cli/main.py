@@ -98,6 +98,7 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 def _interrupted(word: str, code: int, argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    verb = "tune" if "tune" in words[:1] else "run"
-    click.echo(f"{word}: finished points are kept; `scenario {verb} --resume` goes on with the next one", err=True)
+    verb = words[0] if words and words[0] in ("tune", "perf") else "run"
+    resume = "" if verb == "perf" else f"; `scenario {verb} --resume` goes on with the next one"
+    click.echo(f"{word}: finished points are kept{resume}", err=True)
     return code

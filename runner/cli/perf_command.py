@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from runner.cli.perf.parsed import PerfOptions
     from runner.scenario.loading import LoadedScenario
     from runner.workflow import Outcome
+
+GONE_AFTER = "10s"
+"""A server that was asked a moment ago and no longer answers is not coming up: it died, and waiting shows nothing."""
 
 
 @click.command("perf", cls=RawCommand)
@@ -61,14 +65,18 @@ def _emit(options: PerfOptions, argv: tuple[str, ...], file: Path) -> int:
 
 
 def _run(options: PerfOptions, argv: tuple[str, ...]) -> int:
-    from runner.cli.perf.asking import ask_server
+    from runner.cli.perf.asking import ask_server, check_inputs
+    from runner.cli.perf.keeping import shown_whatever_happens
     from runner.cli.progress import observer_for
     from runner.workflow import RunOptions, run_scenario
 
     with tempfile.TemporaryDirectory(prefix="scenario-perf-") as folder:
         file = Path(folder) / "perf.yaml"
         loaded = _loaded(options, argv, file, ask_server(_loaded(options, argv, file)))
-        with observer_for(options.progress) as observer:
+        if options.values or options.shapes:
+            check_inputs(loaded)
+        show = partial(_show, options=options)
+        with observer_for(options.progress) as plain, shown_whatever_happens(plain, show) as observer:
             outcome = run_scenario(loaded, RunOptions(output_dir=Path(options.output_dir)), observer)
     _show(outcome, options)
     return exit_code(outcome)
@@ -81,7 +89,7 @@ def _loaded(options: PerfOptions, argv: tuple[str, ...], file: Path, model: Know
     from runner.scenario.loading import load_scenario
 
     file.write_text(scenario_text(translate(options, model), ["perf_analyzer", *argv]), encoding="utf-8")
-    return load_scenario(file, set_=options.set_)
+    return load_scenario(file, set_=(f"server.ready.timeout={GONE_AFTER}", *options.set_))
 
 
 def _show(outcome: Outcome, options: PerfOptions) -> None:
@@ -93,7 +101,8 @@ def _show(outcome: Outcome, options: PerfOptions) -> None:
     for line in perf.warnings(outcome.run, wishes).splitlines():
         note(line)
     for line in outcome.problems:
-        note(f"warning: {line}")
+        if " is missing: " not in line:  # told above, without the way to resume it
+            note(f"warning: {line}")
     note(f"results: {outcome.directory}")
 
 

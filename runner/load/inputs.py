@@ -68,6 +68,16 @@ def workload_items(workload: Workload, model: Model, artifacts: Mapping[str, Pat
     )
 
 
+def fed_together(workload: Workload, model: Model) -> frozenset[str]:
+    """Names of the inputs whose values `workload.data` holds; its paths are absolute.
+
+    Raises:
+        ServiceError: as `build_items`.
+    """
+    paths = [Path(each) for each in data_paths(workload.data)]
+    return frozenset(_together(paths, _shaped(model, workload.shape))) if paths else frozenset()
+
+
 def data_paths(data: str | Sequence[str] | None) -> tuple[str, ...]:
     """`workload.data` as a row of paths."""
     if data is None:

@@ -176,7 +176,7 @@ def resolve(measure: Measure) -> MeasureSettings:
     """
     base, windows = PROFILES[measure.profile], _windows_rule(measure)
     if windows is not None:
-        base = _for_windows(base, windows)
+        base = _for_windows(base, windows, measure.warmup.requests or 0)
     requests = _or(measure.requests, base.requests)
     if requests is not None:
         _refuse_warmup(measure)
@@ -273,9 +273,14 @@ def _refuse_beside_windows(measure: Measure, asked: WindowsStability) -> None:
             )
 
 
-def _for_windows(base: MeasureSettings, rule: WindowsRule) -> MeasureSettings:
-    """perf_analyzer asks for no precision and drops no warm-up: the last three windows count, wherever they are."""
-    longest_s = COUNT_WINDOWS_CAP_S if rule.requests is not None else rule.interval_s * rule.trials
+def _for_windows(base: MeasureSettings, rule: WindowsRule, warmup_requests: int) -> MeasureSettings:
+    """perf_analyzer asks for no precision and drops no warm-up: the last three windows count, wherever they are.
+
+    Windows by time end after the last trial, so that only what is counted, requests, needs room for how long it takes.
+    """
+    longest_s = 0.0 if rule.requests is not None else rule.interval_s * rule.trials
+    if rule.requests is not None or warmup_requests:
+        longest_s += COUNT_WINDOWS_CAP_S
     return replace(
         base,
         warmup_min_s=0.0,

@@ -31,6 +31,7 @@ import pytest
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime
 from runner.services.kserve import KServeGrpc
+from tests.integration.perf_runs import Perf
 
 MODELS = Path(__file__).parent / "resources" / "models"
 ALL = (
@@ -60,6 +61,14 @@ def kserve(triton: RunningServer) -> Iterator[KServeGrpc]:
     """A client of the shared server."""
     with closing(KServeGrpc(triton.endpoint.grpc)) as service:
         yield service
+
+
+@pytest.fixture
+def perf(triton: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Perf:
+    """`scenario perf` against the shared server, in a scratch folder with a home of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "home"))
+    return Perf(triton, tmp_path)
 
 
 @pytest.fixture

@@ -4,50 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from runner.cli.main import invoke
-from runner.runtimes.base import RunningServer
-
-MEASURED = (0, 5)
-"""On a busy machine a level may be invalid, because the client was late; its counts are right all the same."""
-SHORT = ("-p", "200", "-s", "999", "--progress", "none", "--set", "measure.telemetry.sources=[]")
-"""Three short windows that are alike whatever else the machine does."""
-
-
-class Perf:
-    """Runs in a scratch folder, and looks at what was left there."""
-
-    def __init__(self, server: RunningServer, folder: Path) -> None:
-        self.server, self.folder = server, folder
-
-    def __call__(self, *arguments: str) -> int:
-        protocol = "grpc" if "grpc" in arguments else "http"
-        return invoke(["perf", "-u", getattr(self.server.endpoint, protocol), *SHORT, *arguments])
-
-    @property
-    def run(self) -> Path:
-        (found,) = (self.folder / "runs").iterdir()
-        return found
-
-    def points(self) -> list[dict[str, str]]:
-        with (self.run / "points.csv").open() as file:
-            return list(csv.DictReader(file))
-
-    def resolved(self) -> dict[str, Any]:
-        found: dict[str, Any] = yaml.safe_load((self.run / "resolved.yaml").read_text())
-        return found
-
-
-@pytest.fixture
-def perf(triton: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Perf:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "home"))
-    return Perf(triton, tmp_path)
+from tests.integration.perf_runs import MEASURED, Perf, write_json
 
 
 def test_a_sweep_over_http_is_measured_level_by_level(perf: Perf, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +125,3 @@ def test_a_level_that_is_never_stable_is_kept_and_told_by_the_exit_code(perf: Pe
     (row,) = perf.points()
     assert "unsteady" in row["flags"]
     assert int(row["completions"]) > 0
-
-
-def write_json(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document))

@@ -76,7 +76,9 @@ def percentiles(wishes: PerfWishes) -> tuple[float, ...]:
 def _levels(run: Run, point: Point) -> Iterator[Level]:
     probes = run.probes.get(point.case.case_id, ())
     if not probes:
-        yield Level(point.case.case_id, _asked(point), point.trial, point.reason)
+        # Whoever gave options and no file has nothing to resume.
+        reason = "the run ended before this level" if point.state == "missing" else point.reason
+        yield Level(point.case.case_id, _asked(point), point.trial, reason)
     for trial in probes:
         assert trial.probe is not None
         yield Level(point.case.case_id, trial.probe.level, trial, trial.failure)

@@ -219,3 +219,11 @@ def test_windows_begin_after_the_requests_that_warm_up() -> None:
     decision, _ = play(made_of(*[(10, 0.1)] * 6), asked)
     # Ten answers in each slice of 0.1 s.
     assert decision.window == Window(11 * NS // 10, 161 * NS // 10)
+
+
+def test_a_warm_up_by_number_takes_no_window_away() -> None:
+    asked = resolve(
+        Measure.model_validate({"stability": {"kind": "windows", "trials": 3}, "warmup": {"requests": 101}})
+    )
+    decision, _ = play(made_of(*[(10, 0.1)] * 6), asked)
+    assert decision.reason == "three windows alike"

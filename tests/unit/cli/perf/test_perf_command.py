@@ -18,7 +18,7 @@ from runner.cli.perf.parsing import parse
 from runner.cli.perf.reference import BY_HAND, renewed
 from runner.cli.perf.translating import translate
 from runner.cli.perf.writing import scenario_text
-from runner.cli.perf_command import exit_code
+from runner.cli.perf_command import _loaded, exit_code
 from runner.errors import UsageError
 from runner.results.secrets import without_secret_headers
 from runner.runtimes.fake import serving
@@ -161,3 +161,10 @@ def test_the_documentation_is_made_of_the_tables() -> None:
     text = (DOCS / "perf.md").read_text(encoding="utf-8")
     assert text == renewed(text), again
     assert BY_HAND in text
+
+
+def test_a_server_that_dies_is_not_waited_for_as_one_that_starts(tmp_path: Path) -> None:
+    loaded = _loaded(parse(["-m", "m"]), (), tmp_path / "s.yaml")
+    assert loaded.scenario.server.ready.timeout == 10
+    loaded = _loaded(parse(["-m", "m", "--set", "server.ready.timeout=1m"]), (), tmp_path / "s.yaml")
+    assert loaded.scenario.server.ready.timeout == 60
