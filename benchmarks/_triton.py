@@ -1,4 +1,4 @@
-"""The identity model on the embedded Triton, for benchmarks of the engine."""
+"""Models on the embedded Triton, for benchmarks: that of the engine's is `identity`."""
 
 from __future__ import annotations
 
@@ -49,11 +49,16 @@ def identity_server() -> Iterator[Triton]:
         version.mkdir(parents=True)
         (version / "model.py").write_text(MODEL)
         (version.parent / "config.pbtxt").write_text(CONFIG)
-        spec = ServerSpec(
-            repository=folder / "models", load=("identity",), canary="identity", run_id="bench", log=folder / "log"
-        )
-        with EmbeddedRuntime(folder / "state").start(spec) as server:
-            yield Triton(server.endpoint.grpc, server.endpoint.http)
+        with serving(folder, ("identity",), "identity") as triton:
+            yield triton
+
+
+@contextlib.contextmanager
+def serving(folder: Path, load: tuple[str, ...], canary: str) -> Iterator[Triton]:
+    """Serve what lies in `models` below this folder; everything the server writes is in the folder, too."""
+    spec = ServerSpec(repository=folder / "models", load=load, canary=canary, run_id="bench", log=folder / "log")
+    with EmbeddedRuntime(folder / "state").start(spec) as server:
+        yield Triton(server.endpoint.grpc, server.endpoint.http)
 
 
 def identity_request(size: int = 64) -> bytes:

@@ -14,6 +14,9 @@
 - `caller`          its code calls sleepy
 - `accumulate`      sequences: OUTPUT0 = sum of INPUT0 so far, refuses what is out of order; INPUT0 = -1 fails
 - `repeat`          decoupled: as many responses as INPUT0 (INT32 [1]) says, DELAY_MS (FP32 [1]) apart; below 0 fails
+- `add_sub`         INPUT0, INPUT1 INT32 [4, 4] -> OUTPUT0 = their difference, OUTPUT1 = their sum
+- `matrix`          INPUT INT32 [-1, -1] -> OUTPUT
+- `image`           IMAGE FP32 [3, -1, -1] -> MEAN of each channel
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ from runner.services.kserve import KServeGrpc
 from tests.integration.perf_runs import Perf
 
 MODELS = Path(__file__).parent / "resources" / "models"
-ALL = ("identity", "identity_bytes", "echo", "sleepy", "nested", "backwards", "caller", "accumulate", "repeat")
+ALL = (
+    *("identity", "identity_bytes", "echo", "sleepy", "nested", "backwards", "caller", "accumulate", "repeat"),
+    *("add_sub", "matrix", "image"),
+)
 
 
 @pytest.fixture(scope="session")

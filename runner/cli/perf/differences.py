@@ -34,6 +34,8 @@ DIFFERENCES = (
         "kept and flagged `unsteady`; the sweep goes on, exit code 5",
         "an unstable number with its flag says more than none",
     ),
+    Difference("levels over `-l`", "not reported", "shown with their flag; not in the CSV, as there",
+               "how far over the limit they are is worth knowing"),
     Difference(
         "a failed request", "ends the run, results are lost", "is counted, with its message; above 5 % a level ends",
         "errors are data",
@@ -54,6 +56,8 @@ DIFFERENCES = (
         "16 different items from each type's usual range, by a seed",
         "models fail on values that no user sends; caches answer what repeats",
     ),
+    Difference("optional inputs", "filled with random bytes, too", "left out, unless the data has them",
+               "what may be left out often says how to answer, and means nothing at random"),
     Difference("`--shape`", "a wrong name or a contradiction is ignored", "is refused", "it would be another load"),
     Difference("data that do not fit", "found while it loads; some of it crashes, or is filled up",
                "refused before the load, with file, stream, step, input, what was expected and what was got", ""),

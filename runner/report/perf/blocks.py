@@ -42,11 +42,11 @@ def block(level: Level, rows: Sequence[Measured], wishes: PerfWishes) -> Iterato
 
 
 def summary_lines(rows: Sequence[Measured], wishes: PerfWishes) -> Iterator[str]:
-    """One line for each level that has numbers, in the order in which they were measured."""
+    """One line for each level that the CSV has, in the order in which they were measured."""
     what = "Average" if wishes.percentile is None else percentile_name(wishes.percentile)
     name = "Request Rate" if wishes.levels == "request_rate" else "Concurrency"
     yield f"Inferences/Second vs. Client {what} Batch Latency"
-    for row in rows:
+    for row in (row for row in rows if not row.over_limit):
         throughput, latency = rate_text(row.inferences_per_s), _us(row.latency_ms(wishes.percentile))
         yield f"{name}: {row.level.value_text}, throughput: {throughput} infer/sec, latency {latency} usec"
 

@@ -48,6 +48,11 @@ class Measured:
     def inferences_per_s(self) -> float:
         return self.summary.inferences_per_s.value
 
+    @property
+    def over_limit(self) -> bool:
+        """Tried by a search, and found to miss its limit."""
+        return self.trial.probe is not None and self.trial.probe.verdict == "fail"
+
     def latency_ms(self, percentile: float | None) -> float | None:
         """Of the mean latency, or of a percentile in percent."""
         return self.summary.latency_mean_ms.value if percentile is None else percentile_ms(self.trial, percentile)

@@ -1,5 +1,6 @@
 """The CSV of `-f`: perf_analyzer's columns, its units and its order, one row for each level that has numbers.
 
+A level that a search found over its limit has no row: nothing in a row would say so, and readers take the fastest one.
 Times are whole microseconds, rows ascend by throughput. A model behind the called one has a file of its own beside the
 requested one.
 """
@@ -78,7 +79,7 @@ class Shape:
 def tables(rows: Sequence[Measured], wishes: PerfWishes, path: Path) -> Iterator[tuple[Path, bytes]]:
     """Every file with its content: the requested one, then those of the models behind the called one."""
     shape = Shape.of(rows, wishes)
-    ascending = sorted(rows, key=lambda row: row.inferences_per_s)
+    ascending = sorted((row for row in rows if not row.over_limit), key=lambda row: row.inferences_per_s)
     yield path, csv_bytes(shape.columns(), (_row(row, shape) for row in ascending), line_end="\n")
     models = {(m.model, m.version): None for row in ascending for m in composing_models(row.trial)}
     for name, version in models:
