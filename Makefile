@@ -23,21 +23,21 @@ run: install
 # Unit tests first, on two processors: they fail fast. The others have servers that share ports, memory and processors
 # with nobody. Coverage is of both together.
 test: install
-	cd engine && cargo test --locked --release --quiet
+	cd engine && cargo test --locked --profile checks --quiet
 	$(BIN)/python -m pytest tests/unit -n 2 --dist worksteal --cov --cov-report=
 	$(BIN)/python -m pytest --ignore=tests/unit --cov --cov-append \
 	  --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 # What cargo alone can build of `lint` and `test`: for the time in which pip waits for the network.
 build-tests:
-	cd engine && cargo clippy --locked --release --all-targets --quiet && cargo test --locked --release --quiet --no-run
+	cd engine && cargo test --locked --profile checks --quiet --no-run && cargo clippy --locked --profile checks --all-targets --quiet
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	cd engine && cargo fmt --check && cargo clippy --locked --release --all-targets -- -D warnings
+	cd engine && cargo fmt --check && cargo clippy --locked --profile checks --all-targets -- -D warnings
 
 # The tables of docs/engine.md, in about an hour on an idle machine. Beside perf_analyzer (fetched into tools/; needs
 # libb64.so.0d), h2load and wrk: Debian's libb64-0d, nghttp2-client and wrk.

@@ -266,7 +266,8 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
 
     fn send(&mut self, intended: u64, now: u64) {
         let turn = self.extras.sequences.as_mut().and_then(|sequences| sequences.take(intended));
-        let payload = self.job.draw.draw_for(self.next_token());
+        let payload = turn.as_ref().and_then(|turn| turn.payload);
+        let payload = payload.unwrap_or_else(|| self.job.draw.draw_for(self.next_token()));
         self.recorder.sent(now);
         match turn {
             None => {

@@ -22,6 +22,10 @@ pub struct Plan {
     /// Into how many equal blocks the pool is cut, one for each request in flight; only for `per_slot`.
     #[serde(default)]
     pub slots: usize,
+    /// The pool begins with streams of so many payloads, one behind the other; each sequence sends one of them from its
+    /// start. Empty: payloads are drawn by `order`.
+    #[serde(default)]
+    pub data_streams: Vec<u32>,
     pub max_requests: Option<u64>,
     pub max_duration_ns: Option<u64>,
     pub slice_ns: u64,
@@ -45,6 +49,7 @@ pub struct Plan {
 #[serde(deny_unknown_fields)]
 pub struct Sequences {
     pub count: usize,
+    /// 0: as long as its stream.
     pub length: u64,
     /// Lengths are uniform in length · (1 ± variation).
     pub variation: f64,
@@ -249,10 +254,21 @@ impl Plan {
     }
 
     fn check_sequences(&self) -> Check {
-        let Some(sequences) = &self.sequences else { return Ok(()) };
+        let Some(sequences) = &self.sequences else {
+            return match self.data_streams.is_empty() {
+                true => Ok(()),
+                false => refuse("data_streams", "expected none without sequences".to_owned()),
+            };
+        };
         let count = sequences.count as u64;
         in_range("sequences.count", count, 1, MAX_IN_FLIGHT as u64)?;
-        in_range("sequences.length", sequences.length, 1, 1 << 40)?;
+        in_range("sequences.length", sequences.length, u64::from(self.data_streams.is_empty()), 1 << 40)?;
+        if !self.data_streams.is_empty() && self.order != Order::RoundRobin {
+            return refuse(
+                "data_streams",
+                "expected the order round_robin: a stream has an order of its own".to_owned(),
+            );
+        }
         in_range("sequences.first_id", sequences.first_id, 1, 1 << 62)?;
         in_range("sequences.id_count", sequences.id_count, count, 1 << 62)?;
         if !(0.0..=1.0).contains(&sequences.variation) {
@@ -325,6 +341,13 @@ impl Plan {
         }
         if !self.payload_items.is_empty() {
             one_each("payload_items", self.payload_items.len())?;
+        }
+        let streamed: usize = self.data_streams.iter().map(|length| *length as usize).sum();
+        if streamed > size || self.data_streams.contains(&0) {
+            return refuse(
+                "data_streams",
+                format!("expected lengths above 0, together at most {size}, got {streamed}"),
+            );
         }
         match self.order {
             Order::Weighted => one_each("payload_weights", self.payload_weights.len()),

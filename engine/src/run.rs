@@ -312,7 +312,10 @@ impl Crew<'_> {
         };
         let hand_over = |slice| drop(sender.send(Message::Closed(worker, slice)));
         let extras = Extras {
-            sequences: plan.sequences.as_ref().map(|s| Sequences::share(s, plan.seed, worker, self.workers)),
+            sequences: plan
+                .sequences
+                .as_ref()
+                .map(|s| Sequences::share(s, &plan.data_streams, plan.seed, worker, self.workers)),
             records: plan.records,
             streaming: self.manner.streaming,
             worker: worker as u16,

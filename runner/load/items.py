@@ -88,6 +88,8 @@ class Items:
     """Items that the source has; more than `arrays` when the byte limit cut them."""
     shuffle_seed: int | None = None
     """Deal a fresh permutation each time round; None: in order."""
+    streams: tuple[int, ...] = ()
+    """Of data that come in streams, how many items each has; a sequence of requests sends one of them."""
 
 
 NUMPY = {

@@ -14,7 +14,7 @@ import binascii
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,7 +66,10 @@ def items_from_json(files: Sequence[Path], model: Model) -> dict[str, Items]:
     Raises:
         ServiceError: as `read_json`; also when a step lacks a tensor that another one has, or that the model needs.
     """
-    return _items([step for file in files for stream in read_json(file, model) for step in stream], model.inputs)
+    streams = [stream for file in files for stream in read_json(file, model)]
+    found = _items([step for stream in streams for step in stream], model.inputs)
+    lengths = tuple(len(stream) for stream in streams)
+    return {name: replace(items, streams=lengths) for name, items in found.items()}
 
 
 def expected_from_json(files: Sequence[Path], model: Model) -> dict[str, Items]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Protocol
 
 from runner.errors import ServiceError
 from runner.load.expected import AnswerEncoder, references_for
 from runner.load.inputs import workload_items
-from runner.load.items import Model
+from runner.load.items import Items, Model
 from runner.load.payloads import MAX_MESSAGES, MAX_POOL_BYTES, Encoder, Payloads, build_payloads, joined
 from runner.load.plan import Drawing
 from runner.scenario.schema import Portion, Workload
@@ -33,8 +34,30 @@ def workload_payloads(
         items = workload_items(workload, model, artifacts)
         pool = build_payloads(service, model, items, workload.batch)
         references = references_for(service, model, workload, artifacts, items, len(pool.messages))
-        return replace(pool, drawing=Drawing(order=workload.order), references=references)
+        streams = _streams(items, len(pool.messages)) if workload.sequences is not None else ()
+        return replace(pool, drawing=Drawing(order=workload.order, data_streams=streams), references=references)
     return _mixed(service, model, workload, artifacts)
+
+
+def _streams(items: Sequence[Items], messages: int) -> tuple[int, ...]:
+    """Lengths of the data's streams as the messages hold them: again and again, where other inputs have more items.
+
+    Raises:
+        ServiceError: not even the first stream fits into the pool.
+    """
+    lengths = next((each.streams for each in items if each.streams), ())
+    found, used = list[int](), 0
+    for length in cycle(lengths):
+        if used + length > messages:
+            break
+        found.append(length)
+        used += length
+    if lengths and not found:
+        raise ServiceError(
+            f"workload.data: the first stream has {lengths[0]} steps, but only {messages} requests fit into memory",
+            hint="give shorter streams, or smaller tensors",
+        )
+    return tuple(found)
 
 
 def _mixed(service: Encoder, model: Model, workload: Workload, artifacts: Mapping[str, Path]) -> Payloads:

@@ -179,6 +179,7 @@ class Drawing:
     payload_items: tuple[int, ...] = ()
     payload_weights: tuple[float, ...] = ()
     slots: int = 0
+    data_streams: tuple[int, ...] = ()
 
     def applied(self, plan: LoadPlan) -> LoadPlan:
         """The same load with this drawing."""
@@ -191,6 +192,7 @@ class Sequences:
 
     count: int
     length: int = 20
+    """0: as long as its stream."""
     variation: float = 0.2
     """Lengths are uniform in length · (1 ± variation), at least 1."""
     first_id: int = 1
@@ -274,6 +276,8 @@ class LoadPlan:
     """Of each payload, for `weighted`."""
     slots: int = 0
     """Equal blocks of the pool, for `per_slot`; at least as many as requests can be in flight."""
+    data_streams: tuple[int, ...] = ()
+    """The pool begins with streams of so many payloads; each sequence sends one of them from its start."""
     seed: int = 0
     max_requests: int | None = None
     """Stop sending after this many requests."""

@@ -21,6 +21,8 @@ from runner.services.base import Service
 
 OPEN_LOOP_SEQUENCES = 4
 """Where neither the scenario nor the load says how many."""
+SEQUENCE_LENGTH = 20
+"""Where neither the scenario nor its data say how long a sequence is."""
 HISTOGRAMS = ("sequence_latency", "first_response", "inter_response", "last_response", "responses_per_request")
 
 
@@ -34,6 +36,8 @@ def plan_extras(
     payloads: Sequence[bytes],
     records: Path | None,
     references: References = References(),  # noqa: B008  # frozen
+    *,
+    streams: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Fields of the load plan; reference answers are recorded here, before the load.
 
@@ -41,21 +45,21 @@ def plan_extras(
         ServiceError: the server gives no reference answer.
     """
     return {
-        "sequences": sequences_of(workload, load),
+        "sequences": sequences_of(workload, load, streams),
         "validate": validate_of(workload, service, payloads, references),
         "records": None if records is None else str(records),
     }
 
 
-def sequences_of(workload: Workload, load: Load) -> Sequences | None:
-    """The engine's form of `workload.sequences`."""
+def sequences_of(workload: Workload, load: Load, streams: Sequence[int] = ()) -> Sequences | None:
+    """The engine's form of `workload.sequences`; without a length of their own they are as long as their `streams`."""
     asked = workload.sequences
     if asked is None:
         return None
     count = asked.count or (min(most_in_flight(load), OPEN_LOOP_SEQUENCES) if is_open(load) else most_in_flight(load))
     return Sequences(
         count=count,
-        length=asked.length,
+        length=asked.length or (0 if streams else SEQUENCE_LENGTH),
         variation=asked.variation,
         first_id=asked.first_id,
         id_count=max(asked.ids, count),

@@ -136,7 +136,9 @@ def measure_case(
         orders = _Orders(
             drawing=drawing,
             settings=settings,
-            extras=plan_extras(scenario.workload, scenario.load, service, payloads, records, references),
+            extras=plan_extras(
+                scenario.workload, scenario.load, service, payloads, records, references, streams=drawing.data_streams
+            ),
             on_progress=on_progress,
             stop=stop or Stop(),
             ceiling_per_s=ceiling_per_s,

@@ -26,7 +26,7 @@ NAMES = {
     "latency.max": "latency_max_ms",
     "errors": "requests_failed",
     "gpu.memory.peak": "gpu_memory_used_max_bytes",
-    "gpu.memory.total": "gpu_memory_used_max_bytes",
+    "gpu.memory.total": "gpu_memory_total_bytes",
     "gpu.power.mean": "gpu_power_w",
     "gpu.utilization.mean": "gpu_utilization",
     "gpu.temperature.max": "gpu_temperature_max_c",

@@ -91,6 +91,13 @@ GPU: tuple[Metric, ...] = (
         lambda t: _sum(t, "memory_used_bytes", "max"),
     ),
     Metric(
+        "gpu_memory_total_bytes",
+        "bytes",
+        "memory of the GPUs together",
+        None,
+        lambda t: _sum(t, "memory_total_bytes", "max"),
+    ),
+    Metric(
         "gpu_temperature_max_c",
         "°C",
         "hottest moment of the hottest GPU",

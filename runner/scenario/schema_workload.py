@@ -64,10 +64,10 @@ class Sequences(Strict):
 
     count: int | None = Field(default=None, ge=1, le=100_000)
     """Sequences alive at the same time; by default `load.concurrency`, or 4 where the load has none."""
-    length: int = Field(default=20, ge=1)
-    """Requests of a sequence, on average."""
+    length: int | None = Field(default=None, ge=1)
+    """Requests of a sequence, on average; by default 20, or as many steps as its stream of `workload.data` has."""
     variation: Fraction = 0.2
-    """Lengths are uniform in length ± this share."""
+    """Lengths are uniform in length ± this share; those that come from streams are exact."""
     first_id: int = Field(default=1, ge=1, le=2**62)
     """Lowest sequence id."""
     ids: int = Field(default=2**31 - 1, ge=1, le=2**62)

@@ -33,7 +33,19 @@ _CLIENT = {
     *("model", "version", "parameters"),
 }
 """Fields of the workload that a client of the service depends on."""
-_REQUESTS = {*_CLIENT, "batch", "input", "data", "shape", "generate", "mix", "order", "streaming", "validate_"}
+_REQUESTS = {
+    *_CLIENT,
+    "batch",
+    "input",
+    "data",
+    "shape",
+    "generate",
+    "mix",
+    "order",
+    "streaming",
+    "validate_",
+    "sequences",
+}
 """Fields that encoded requests depend on."""
 
 

@@ -42,7 +42,13 @@ def scenario_load(
         )
         with serving.payloads(case, "x") as payloads:
             extras = plan_extras(
-                scenario.workload, scenario.load, service, payloads.messages, None, payloads.references
+                scenario.workload,
+                scenario.load,
+                service,
+                payloads.messages,
+                None,
+                payloads.references,
+                streams=payloads.drawing.data_streams,
             )
             base = payloads.drawing.applied(load_plan(case, target, resolve(scenario.measure)))
             orders = dataclasses.replace(base, **{"max_requests": requests, **extras, **plan})

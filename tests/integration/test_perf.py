@@ -110,6 +110,16 @@ def test_sequences_and_streams_are_found_in_the_models_configuration(perf: Perf)
     assert int(row["sequences"]) > 0
 
 
+def test_each_sequence_sends_a_stream_of_the_data(perf: Perf) -> None:
+    streams = [[{"INPUT0": {"content": [1.0], "shape": [1]}}] * 3, [{"INPUT0": {"content": [2.0], "shape": [1]}}]]
+    write_json(perf.folder / "data.json", {"data": streams})
+    done = perf("-m", "accumulate", "-i", "grpc", "--input-data", "data.json", "--request-count", "40")
+    assert done in MEASURED
+    (row,) = perf.points()
+    # In turn three requests and one.
+    assert (row["requests_ok"], row["sequences"]) == ("40", "20")
+
+
 def test_a_decoupled_model_is_streamed(perf: Perf) -> None:
     write_json(perf.folder / "data.json", {"data": [{"INPUT0": [3], "DELAY_MS": [1.0]}]})
     assert perf("-m", "repeat", "-i", "grpc", "-a", "--streaming", "--input-data", "data.json") in MEASURED

@@ -197,6 +197,28 @@ fn a_pool_must_fit_the_plan() {
 }
 
 #[test]
+fn data_streams_are_for_sequences_and_lie_in_the_pool() {
+    let plan = |length: u64, order: &str, streams: Value| {
+        let mut plan = valid();
+        plan["sequences"] = json!({"count": 1, "length": length, "variation": 0, "first_id": 1, "id_count": 1});
+        (plan["order"], plan["data_streams"]) = (json!(order), streams);
+        Plan::from_json(&plan.to_string()).map_err(|e| e.to_string())
+    };
+    let message =
+        |streams: Value, size| plan(0, "round_robin", streams).unwrap().check_pool(size).map_err(|e| e.to_string());
+    assert_eq!(message(json!([3, 1]), 4), Ok(()));
+    let mut without = valid();
+    without["data_streams"] = json!([3]);
+    let refusal = Plan::from_json(&without.to_string()).unwrap_err().to_string();
+    assert_eq!(refusal, "data_streams: expected none without sequences");
+    let refusal = "data_streams: expected lengths above 0, together at most 3, got 4";
+    assert_eq!(message(json!([3, 1]), 3), Err(refusal.to_owned()));
+    assert!(message(json!([3, 0]), 4).is_err());
+    assert!(plan(0, "round_robin", json!([])).unwrap_err().starts_with("sequences.length: expected a number from 1"));
+    assert!(plan(3, "shuffle", json!([3])).unwrap_err().starts_with("data_streams: expected the order round_robin"));
+}
+
+#[test]
 fn refuses_what_is_not_json() {
     assert!(Plan::from_json("{").is_err());
     assert!(Plan::from_json("[]").is_err());

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from runner.errors import ServiceError
 from runner.load.engine import LoadResult
 from runner.load.mix import workload_payloads
 from runner.load.native import NativeEngine
+from runner.load.payloads import build_payloads
 from runner.load.plan import ClosedLoop, Drawing, LoadPlan, NullTransport
 from runner.scenario.schema import Workload
 from runner.services.base import ModelMetadata, TensorSpec
@@ -86,3 +90,32 @@ def test_files_have_shapes_of_their_own() -> None:
 def test_a_mix_goes_with_neither_order_nor_shared_memory(more: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"drawn by weight|cannot share memory"):
         workload(mix=[{"weight": 1}], **more)
+
+
+def streamed(folder: Path, lengths: list[int], **more: Any) -> Any:
+    data = {"data": [[{"X": [number, step]} for step in range(length)] for number, length in enumerate(lengths)]}
+    (folder / "data.json").write_text(json.dumps(data))
+    given = {"model": "m", "data": str(folder / "data.json"), "sequences": {}, **more}
+    return workload_payloads(Encoder(), MODEL, Workload.model_validate(given), {})
+
+
+def test_streams_of_the_data_are_those_of_sequences(tmp_path: Path) -> None:
+    payloads = streamed(tmp_path, [3, 1, 2])
+    assert (len(payloads.messages), payloads.drawing.data_streams) == (6, (3, 1, 2))
+    without = streamed(tmp_path, [3, 1, 2], sequences=None)
+    assert without.drawing.data_streams == ()
+
+
+def test_streams_come_again_where_other_inputs_have_more_items(tmp_path: Path) -> None:
+    pair = ModelMetadata("m", "1", "python", 8, (*MODEL.inputs, TensorSpec("Y", "FP32", (1,))), ())
+    (tmp_path / "data.json").write_text('{"data": [[{"X": [1]}, {"X": [2]}], [{"X": [3]}]]}')
+    given = {"model": "m", "data": str(tmp_path / "data.json"), "sequences": {},
+             "input": {"Y": {"generate": "random", "count": 2}}}  # fmt: skip
+    payloads = workload_payloads(Encoder(), pair, Workload.model_validate(given), {})
+    assert (len(payloads.messages), payloads.drawing.data_streams) == (6, (2, 1, 2, 1))
+
+
+def test_a_stream_that_does_not_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.load.mix.build_payloads", partial(build_payloads, max_messages=2))
+    with pytest.raises(ServiceError, match="the first stream has 3 steps, but only 2 requests fit"):
+        streamed(tmp_path, [3, 1])

@@ -87,7 +87,15 @@ def test_as_many_sequences_as_requests_in_flight_unless_the_scenario_says_else()
     asked = scenario(sequences={"count": 9})
     found = sequences_of(asked.workload, asked.load)
     assert found is not None
-    assert found.count == 9
+    assert (found.count, found.length) == (9, 20)
+
+
+def test_a_sequence_is_as_long_as_its_stream_unless_the_scenario_says_else() -> None:
+    asked, own = scenario(sequences={}), scenario(sequences={"length": 7})
+    for given, length in ((asked, 0), (own, 7)):
+        found = sequences_of(given.workload, given.load, streams=(3, 1))
+        assert found is not None
+        assert found.length == length
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ TELEMETRY = {
             "power_w": gauge(300 + 100 * index),
             "utilization": gauge(0.5 + 0.25 * index),
             "memory_used_bytes": gauge(2**30),
+            "memory_total_bytes": gauge(2**35),
             "temperature_c": gauge(30 + index),
             "sm_clock_mhz": gauge(1500),
         }.items()
@@ -128,6 +129,7 @@ def test_values(key: str, expected: object) -> None:
         ("gpu_power_w", 700),
         ("gpu_utilization", 0.625),
         ("gpu_memory_used_max_bytes", 2**32),
+        ("gpu_memory_total_bytes", 2**37),
         ("gpu_temperature_max_c", 62),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from runner.errors import RigError, UsageError
@@ -62,8 +64,6 @@ def test_a_percentile_without_an_upper_end_is_never_certain_to_hold() -> None:
     percentiles = tuple(
         type(p)(p.q, Estimate(p.estimate.value, p.estimate.low, None), p.n_eff) for p in TRIAL.summary.percentiles
     )
-    from dataclasses import replace
-
     open_ended = replace(TRIAL, summary=replace(TRIAL.summary, percentiles=percentiles))
     check = Constraint.of("latency.p99 <= 90ms").check(open_ended)
     assert (check.missed, check.uncertain) == (0, True)
@@ -78,6 +78,14 @@ def test_what_this_rig_does_not_have_is_an_error_that_names_the_telemetry() -> N
     assert "measure.telemetry.sources" in str(got.value.hint)
     present = measured(100.0, telemetry={"gpu0.memory_used_bytes": GPU})
     assert missed("gpu.memory.peak <= 2GB", present) == pytest.approx(0.5)
+
+
+def test_memory_is_bounded_by_what_the_gpus_have() -> None:
+    of_both = {f"gpu{n}.{name}": replace(GPU, max=most) for n in (0, 1) for name, most in (
+        ("memory_used_bytes", 60e9), ("memory_total_bytes", 80e9))}  # fmt: skip
+    present = measured(100.0, telemetry=of_both)
+    assert missed("gpu.memory.peak <= 0.9 * gpu.memory.total", present) == 0
+    assert missed("gpu.memory.peak <= 0.5 * gpu.memory.total", present) == pytest.approx(0.5)
 
 
 def test_accuracy_is_the_worst_of_the_labels() -> None:
