@@ -375,8 +375,8 @@ def _nothing_measured(counts: Counts, result: LoadResult) -> str:
     if not failed:
         return (
             f"no request was answered within {result.stopped_ns / 1e9:.3g} s ({counts.sent} sent, {counts.unfinished} "
-            "still waiting): expected answers in the measured window; raise measure.window.max if the model is this "
-            "slow, else see the server's log"
+            "still waiting): expected answers in the measured window; if the model is this slow raise "
+            "measure.window.max, or with windows measure.stability.interval (-p), else see the server's log"
         )
     codes = ", ".join(f"{code} {count}" for code, count in sorted(counts.failed.items()))
     first = next(iter(result.examples.values()), "no message")

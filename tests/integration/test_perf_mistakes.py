@@ -161,3 +161,25 @@ def test_a_warm_up_comes_before_every_level_of_a_sweep(perf: Perf) -> None:
     assert [row["concurrency"] for row in points] == ["1", "2"]
     assert all("unsteady" not in row["flags"] for row in points)
     assert all(int(row["requests_ok"]) >= int(row["completions"]) + 50 for row in points)
+
+
+def test_a_window_shorter_than_an_answer_is_told(perf: Perf, capsys: pytest.CaptureFixture[str]) -> None:
+    """perf_analyzer: "No valid requests recorded within time interval"."""
+    step = {**STEP, "DELAY_MS": [700.0]}
+    (perf.folder / "data.json").write_text(json.dumps({"data": [step]}))
+    load = ("-m", "sleepy", "--input-data", "data.json", "-p", "100", "-r", "3", "-f", "out.csv")
+    assert perf(*load) == 5
+    told = capsys.readouterr().err
+    assert "no request was answered within" in told
+    assert "measure.stability.interval (-p)" in told
+    # A table without rows says that there is nothing.
+    assert len((perf.folder / "out.csv").read_text().splitlines()) == 1
+
+
+def test_windows_that_would_have_to_be_equal_are_kept(perf: Perf) -> None:
+    """perf_analyzer: "Failed to obtain stable measurement", and no number."""
+    assert perf("-m", "identity", *SHAPE, "-s", "0", "-r", "3", "-f", "out.csv") == 5
+    (row,) = perf.points()
+    assert "unsteady" in row["flags"]
+    assert int(row["completions"]) > 0
+    assert len((perf.folder / "out.csv").read_text().splitlines()) == 2

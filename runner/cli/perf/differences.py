@@ -37,6 +37,12 @@ DIFFERENCES = (
     Difference("levels over `-l`", "not reported", "shown with their flag; not in the CSV, as there",
                "how far over the limit they are is worth knowing"),
     Difference(
+        "`--binary-search`",
+        "never loads less again: below a miss the old number stays in flight, so that it finds too little",
+        "every load is the one that is named",
+        "seen with 2.50 and `--sync`: 2 in flight show the latency of 4",
+    ),
+    Difference(
         "a failed request", "ends the run, results are lost", "is counted, with its message; above 5 % a level ends",
         "errors are data",
     ),

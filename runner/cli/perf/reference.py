@@ -37,7 +37,7 @@ TensorRT Inference Server. It asks no server: sequences have to be named by an o
 | exit code | when | perf_analyzer |
 | --- | --- | --- |
 | 0 | every level is stable and valid | 0 |
-| 2 | the command line makes no sense, a file cannot be written, or the model needs other options | 99, 134 or 139 |
+| 2 | options make no sense, a file cannot be written, or the model needs other options or data | 99, 134 or 139 |
 | 3 | this machine lacks something, for example room in `/dev/shm` | 99 |
 | 4 | the server cannot be reached, has no such model, or refuses | 99 |
 | 5 | a level is unstable, invalid or missing; results are written all the same | 2, 3, 99, or 0 |
