@@ -172,4 +172,5 @@ def test_a_server_that_dies_costs_no_finished_level(own: RunningServer, tmp_path
         assert "Request concurrency: 1\n  Client: \n" in out
         assert process.levels()[0]["summary"]["completions"] > 0
         assert process.rows()[0]["Concurrency"] == "1"
-        assert re.search("Request concurrency: [23]: .*(server|connect)", err), err
+        # Which it is depends on the moment: between two levels, or while one is measured.
+        assert re.search("the server is gone|did not answer within|is the server running|[Cc]onnection", err), err
