@@ -20,12 +20,12 @@ $(STAMP): pyproject.toml $(ENGINE)
 run: install
 	$(BIN)/scenario run efficientnet.yaml --target cpu
 
-# Unit tests first, on two processors: they fail fast, and cover the code by themselves. The others have servers that
-# share processors, memory and ports with nobody; tracing would slow down what they measure.
+# Unit tests first: they fail fast, and cover the code by themselves. The others have servers, for which they wait most of
+# the time; tracing would slow down what they measure.
 test: install
 	cd engine && cargo test --locked --profile checks --quiet
 	$(BIN)/python -m pytest tests/unit -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
-	$(BIN)/python -m pytest --ignore=tests/unit
+	$(BIN)/python -m pytest --ignore=tests/unit -n 2 --dist loadgroup
 
 # What cargo alone can build of `lint` and `test`: for the time in which pip waits for the network.
 build-tests:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,28 +65,30 @@ class Cli:
     def trials(self) -> list[dict[str, Any]]:
         return [line for line in self.journal() if line["kind"] == "trial"]
 
+    def leftovers(self) -> set[str]:
+        """Server processes and shared-memory segments of these runs: others may run beside them."""
+        runs = [path.name for path in (self.folder / "runs").glob("*")]
+        segments = {name for name in os.listdir("/dev/shm") if any(run in name for run in runs)}
+        return segments | {str(process) for process in self._servers()}
+
+    def _servers(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if "triton" in process.name() and process.environ().get("SCENARIO_HOME") == str(self.home):
+                    yield process
+
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Iterator[Cli]:
-    before = leftovers()
-    yield Cli(tmp_path)
-    wait_for(lambda: leftovers() <= before, "nothing is left behind")
-
-
-def leftovers() -> set[str]:
-    """Server processes and shared-memory segments of this machine."""
-    processes = {
-        f"{process.pid} {process.info['name']}"
-        for process in psutil.process_iter(["name", "status"])
-        if "triton" in (process.info["name"] or "") and process.info["status"] != psutil.STATUS_ZOMBIE
-    }
-    return processes | {f"/dev/shm/{name}" for name in os.listdir("/dev/shm")}
+    cli = Cli(tmp_path)
+    yield cli
+    wait_for(lambda: not cli.leftovers(), "nothing is left behind")
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"expected within {seconds} s: {what}; now {leftovers()}"
+        assert time.monotonic() < deadline, f"expected within {seconds} s: {what}"
         time.sleep(0.1)
 
 
