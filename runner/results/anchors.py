@@ -17,15 +17,12 @@ LIMIT = 0.02
 """Two per cent count as no material difference (MLPerf's audit rule)."""
 
 
-@dataclass(frozen=True)
-class AnchorStep:
-    """From one anchor to the next: how the throughput of the same point changed."""
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """How much a number of the same point moved between two measurements of it."""
 
-    first: int
-    """Position of the earlier anchor among all trials, in order of time."""
-    last: int
     change: float
-    """Relative."""
+    """Relative, later against earlier."""
     uncertainty: float
     """Half-width of the change, from the intervals of both."""
 
@@ -40,6 +37,20 @@ class AnchorStep:
         return abs(self.change) + self.uncertainty <= LIMIT
 
 
+def change_between(before: Estimate, after: Estimate) -> tuple[float, float]:
+    """The relative change and its uncertainty."""
+    return after.value / before.value - 1, math.hypot(half_width(before), half_width(after))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorStep(Change):
+    """From one anchor to the next: how the throughput of the same point changed."""
+
+    first: int
+    """Position of the earlier anchor among all trials, in order of time."""
+    last: int
+
+
 def anchor_steps(trials: Sequence[Trial], reference: str | None = None) -> tuple[AnchorStep, ...]:
     """Every pair of neighbouring anchors with a usable number; `trials` in order of time, anchors among them.
 
@@ -51,9 +62,8 @@ def anchor_steps(trials: Sequence[Trial], reference: str | None = None) -> tuple
 
 
 def _step(trials: Sequence[Trial], first: int, last: int) -> AnchorStep:
-    before, after = (_throughput(trials[place]) for place in (first, last))
-    uncertainty = math.hypot(half_width(before), half_width(after))
-    return AnchorStep(first, last, after.value / before.value - 1, uncertainty)
+    change, uncertainty = change_between(_throughput(trials[first]), _throughput(trials[last]))
+    return AnchorStep(first=first, last=last, change=change, uncertainty=uncertainty)
 
 
 def _throughput(trial: Trial) -> Estimate:

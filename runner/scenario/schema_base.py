@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
@@ -52,6 +53,30 @@ def check_order(low: Bound | None, high: Bound | None, field: str) -> None:
     """Refuse a range that ends before it begins."""
     if low is not None and high is not None and low > high:
         raise refuse(field, f"expected at least the lower end {low:g}, got {high:g}")
+
+
+def check_powers(first: int, last: int, field: str) -> None:
+    """Refuse powers of two that do not begin with one, or end before they begin."""
+    if first < 1 or first & (first - 1):
+        raise refuse(field, f"expected a power of two as the first value, got {first}")
+    check_order(first, last, field)
+
+
+def key_tag(tags: Mapping[type[Strict], str]) -> Callable[[Any], str | None]:
+    """For a union of a list and of maps that are told apart by a key: which member a value is.
+
+    `tags`: model -> `prefix:key`; a list is `prefix:list`.
+    """
+    prefix = next(iter(tags.values())).partition(":")[0]
+
+    def tag(value: Any) -> str | None:
+        if isinstance(value, list | tuple):
+            return f"{prefix}:list"
+        if isinstance(value, dict):
+            return next((tag for tag in tags.values() if tag.removeprefix(f"{prefix}:") in value), None)
+        return next((tag for model, tag in tags.items() if isinstance(value, model)), None)
+
+    return tag
 
 
 def check_bounds(value: Bound, low: Bound | None, high: Bound | None) -> None:

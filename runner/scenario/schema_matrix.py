@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from runner.scenario.schema_base import Strict, check_order, refuse
+from runner.scenario.schema_base import Strict, check_order, check_powers, key_tag, refuse
 from runner.units import Seconds
 
 
@@ -18,10 +18,7 @@ class Pow2Axis(Strict):
 
     @model_validator(mode="after")
     def _powers(self) -> Self:
-        first, last = self.pow2
-        if first < 1 or first & (first - 1):
-            raise refuse("pow2", f"expected a power of two as the first value, got {first}")
-        check_order(first, last, "pow2")
+        check_powers(*self.pow2, "pow2")
         return self
 
 
@@ -86,14 +83,6 @@ _AXIS_TAGS: dict[type[Strict], str] = {
 }
 
 
-def _axis_tag(value: Any) -> str | None:
-    if isinstance(value, list | tuple):
-        return "axis:list"
-    if isinstance(value, dict):
-        return next((tag for tag in _AXIS_TAGS.values() if tag.removeprefix("axis:") in value), None)
-    return next((tag for kind, tag in _AXIS_TAGS.items() if isinstance(value, kind)), None)
-
-
 Axis = Annotated[
     Annotated[tuple[Any, ...], Field(min_length=1), Tag("axis:list")]
     | Annotated[Pow2Axis, Tag("axis:pow2")]
@@ -101,7 +90,7 @@ Axis = Annotated[
     | Annotated[FloatAxis, Tag("axis:float")]
     | Annotated[ZipAxis, Tag("axis:zip")],
     Discriminator(
-        _axis_tag,
+        key_tag(_AXIS_TAGS),
         custom_error_type="one_of",
         custom_error_message="expected `[1, 4, 16]`, `{pow2: [1, 64]}`, `{int: [1, 8]}`, "
         "`{float: [0, 1], step: 0.1}` or `{zip: …}`",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from runner.scenario.schema_base import Strict, check_order, refuse
+from runner.scenario.schema_base import Strict, check_order, check_powers, key_tag, refuse
 from runner.units import DIMENSIONS, Seconds
 
 
@@ -45,10 +45,7 @@ class Pow2Domain(NumberDomain):
 
     @model_validator(mode="after")
     def _powers(self) -> Self:
-        first, last = self.pow2
-        if first < 1 or first & (first - 1):
-            raise refuse("pow2", f"expected a power of two as the first value, got {first}")
-        check_order(first, last, "pow2")
+        check_powers(*self.pow2, "pow2")
         return self
 
 
@@ -96,14 +93,6 @@ _DOMAINS: dict[type[Strict], str] = {
 }
 
 
-def _domain_tag(value: Any) -> str | None:
-    if isinstance(value, list | tuple):
-        return "domain:list"
-    if isinstance(value, dict):
-        return next((tag for tag in _DOMAINS.values() if tag.removeprefix("domain:") in value), None)
-    return next((tag for kind, tag in _DOMAINS.items() if isinstance(value, kind)), None)
-
-
 Domain = Annotated[
     Annotated[tuple[Any, ...], Field(min_length=1), Tag("domain:list")]
     | Annotated[ChoiceDomain, Tag("domain:choice")]
@@ -111,7 +100,7 @@ Domain = Annotated[
     | Annotated[IntDomain, Tag("domain:int")]
     | Annotated[FloatDomain, Tag("domain:float")],
     Discriminator(
-        _domain_tag,
+        key_tag(_DOMAINS),
         custom_error_type="one_of",
         custom_error_message="expected `[a, b]`, `{choice: [a, b]}`, `{pow2: [1, 64]}`, `{int: [1, 8]}` or "
         "`{float: [0, 1]}`",

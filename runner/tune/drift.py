@@ -6,12 +6,11 @@ winner does not depend on it, because the confirmation measures everything anew,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runner.results.anchors import LIMIT
-from runner.results.records import Estimate, half_width
+from runner.results.anchors import Change, change_between
+from runner.results.records import Estimate
 from runner.tune.objectives import Objective
 
 
@@ -25,22 +24,13 @@ class Anchor:
     """Objectives in their order."""
 
 
-@dataclass(frozen=True)
-class Drift:
-    """One objective over all anchors."""
+@dataclass(frozen=True, kw_only=True)
+class Drift(Change):
+    """One objective over all anchors: the largest change between two of them."""
 
     objective: str
-    change: float
-    """Relative, the largest between two anchors, later against earlier."""
     after: tuple[int, int]
     """How many points had been tried at those two."""
-    uncertainty: float
-    """Half-width of the change from the intervals of both."""
-
-    @property
-    def drifted(self) -> bool:
-        """More than the limit, and more than two measurements of the same could differ by chance."""
-        return abs(self.change) > LIMIT and abs(self.change) > self.uncertainty
 
     @property
     def words(self) -> str:
@@ -65,11 +55,11 @@ def _largest(anchors: Sequence[Anchor], index: int, objective: Objective) -> Dri
         for last in anchors[place + 1 :]
         if first.values[index].value > 0
     ]
+    still = Drift(objective=objective.name, after=(0, 0), change=0.0, uncertainty=0.0)
     found = [_between(first, last, index, objective) for first, last in pairs]
-    return max(found, key=lambda drift: abs(drift.change), default=Drift(objective.name, 0.0, (0, 0), 0.0))
+    return max(found, key=lambda drift: abs(drift.change), default=still)
 
 
 def _between(first: Anchor, last: Anchor, index: int, objective: Objective) -> Drift:
-    before, after = first.values[index], last.values[index]
-    uncertainty = math.hypot(half_width(before), half_width(after))
-    return Drift(objective.name, after.value / before.value - 1, (first.after, last.after), uncertainty)
+    change, uncertainty = change_between(first.values[index], last.values[index])
+    return Drift(objective=objective.name, after=(first.after, last.after), change=change, uncertainty=uncertainty)

@@ -106,7 +106,7 @@ def test_the_table_says_how_to_read_it(run: Run) -> None:
 def test_an_anchor_that_is_known_badly_shows_no_level_rig(
     run: Run, steps: list[tuple[float, float]], words: str
 ) -> None:
-    found = tuple(AnchorStep(0, 2, change, uncertainty) for change, uncertainty in steps)
+    found = tuple(AnchorStep(first=0, last=2, change=change, uncertainty=uncertainty) for change, uncertainty in steps)
     drifting = replace(run, anchor_steps=found)
     assert words in console_table(drifting, width=160)
     first, *_ = json.loads(points_json(drifting))["anchor"]["steps"]
