@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.against import Against, against_options, run_against, show
 from runner.cli.console import note, print_table
 from runner.cli.options import ScenarioCommand, ScenarioOptions, scenario_options
-from runner.cli.setup_command import with_setup_options
+from runner.cli.run_options import measuring_options
+
+if TYPE_CHECKING:
+    from runner.workflow import RunOptions
 
 
 @click.command("run", cls=ScenarioCommand)
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Run directories are made in here.",
-)
-@click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this scenario in --output-dir.")
+@measuring_options(made="Run directories are made in here.", resumed="unfinished run")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
-@click.option("--identify", is_flag=True, help="Record host name and serial numbers as they are, not hashed.")
-@click.option(
-    "--progress",
-    type=click.Choice(["auto", "live", "plain", "none"]),
-    default="auto",
-    show_default=True,
-    help="How progress is shown on stderr.",
-)
 @against_options
-@with_setup_options
 @scenario_options
 def command(
     options: ScenarioOptions,
-    output_dir: Path,
-    resume: bool,
+    run_options: RunOptions,
     dry_run: bool,
-    identify: bool,
     progress: str,
-    offline: bool,
-    trust_first_use: bool,
     against: Against | None,
 ) -> int:
     """Set up if stale, serve, measure every point of the matrix, and write a run directory.
@@ -57,11 +40,8 @@ def command(
             show_plan(side, as_json=False)
         return 0
     from runner.cli.progress import observer_for
-    from runner.workflow import RunOptions, run_scenario
+    from runner.workflow import run_scenario
 
-    run_options = RunOptions(
-        output_dir=output_dir, resume=resume, identify=identify, offline=offline, trust_first_use=trust_first_use
-    )
     if against is not None:
         with observer_for(progress) as observer:
             outcomes = run_against(options, against, run_options, observer)

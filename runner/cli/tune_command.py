@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.console import note
 from runner.cli.options import ScenarioCommand, ScenarioOptions, scenario_options
-from runner.cli.setup_command import with_setup_options
+from runner.cli.run_options import measuring_options
 
 if TYPE_CHECKING:
+    from runner.workflow import RunOptions
     from runner.workflow.tuning import StudyOutcome
 
 
 @click.command("tune", cls=ScenarioCommand)
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="The directory of the study is made in here.",
-)
-@click.option("--resume", is_flag=True, help="Go on with the newest unfinished study of this scenario in --output-dir.")
+@measuring_options(made="The directory of the study is made in here.", resumed="unfinished study")
 @click.option("--dry-run", is_flag=True, help="Show the space, the budget and the first points, and stop.")
-@click.option("--identify", is_flag=True, help="Record host name and serial numbers as they are, not hashed.")
-@click.option(
-    "--progress",
-    type=click.Choice(["auto", "live", "plain", "none"]),
-    default="auto",
-    show_default=True,
-    help="How progress is shown on stderr.",
-)
-@with_setup_options
 @scenario_options
 def command(
     options: ScenarioOptions,
-    output_dir: Path,
-    resume: bool,
+    run_options: RunOptions,
     dry_run: bool,
-    identify: bool,
     progress: str,
-    offline: bool,
-    trust_first_use: bool,
 ) -> int:
     """Search what `tune` says, measure the best points again beside the file's own values, and write the winner's.
 
@@ -57,12 +37,8 @@ def command(
         show_preview(loaded)
         return 0
     from runner.cli.study_progress import study_observer_for
-    from runner.workflow import RunOptions
     from runner.workflow.tuning import tune_scenario
 
-    run_options = RunOptions(
-        output_dir=output_dir, resume=resume, identify=identify, offline=offline, trust_first_use=trust_first_use
-    )
     with study_observer_for(progress) as observer:
         outcome = tune_scenario(loaded, run_options, observer)
     show_study(outcome)
