@@ -32,6 +32,7 @@ from runner.scenario.case import Case
 from runner.scenario.loading import load_scenario
 from runner.scenario.matrix import expand
 from runner.services.kserve import KServeGrpc
+from runner.services.pipeline import Pipeline
 from runner.setup.prepare import prepare
 from runner.setup.state import StateDirectory
 
@@ -74,7 +75,7 @@ def ours(case: Case, bench: Bench) -> Ours:
         payloads=payloads.messages,
         endpoint=bench.server.endpoint,
         service=bench.service,
-        models=(MODEL, *metadata.composing_models),
+        pipeline=Pipeline((MODEL, *metadata.composing_models)),
     )
     if trial.summary is None or trial.counts is None:
         raise SystemExit(f"{case.id}: {trial.failure}")

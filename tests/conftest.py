@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     They wait for servers most of the time; what a file's tests share is made once.
     """
     for item in items:
-        folder = item.path.parent.name
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder != "unit":
             item.add_marker(pytest.mark.xdist_group("docker" if folder == "docker" else item.path.stem))

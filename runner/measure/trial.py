@@ -43,7 +43,7 @@ from runner.measure.transport import transport
 from runner.measure.watch import OnProgress, Rule, Watch
 from runner.measure.whole import closed_slices, whole_load
 from runner.results.capacity import Probe
-from runner.results.records import Counts, ModelFacts, ModelStatistics, Trial
+from runner.results.records import Counts, ModelStatistics, Trial
 from runner.runtimes.interrupts import Stop
 from runner.scenario.case import Case, client_cpus
 from runner.scenario.schema import Load
@@ -95,9 +95,7 @@ def measure_case(
     payloads: Sequence[bytes],
     endpoint: Endpoint,
     service: Service,
-    models: Sequence[str],
-    bls: Sequence[str] = (),
-    facts: Sequence[ModelFacts] = (),
+    pipeline: Pipeline,
     drawing: Drawing = Drawing(),  # noqa: B008  # frozen
     labels: Mapping[str, str] | None = None,
     server_check: Callable[[], None] = lambda: None,
@@ -112,7 +110,7 @@ def measure_case(
     peers: Sequence[Peer] = (),
     verdict: Judge | None = None,
 ) -> Trial:
-    """Measure one case; `models` has the called model first, `settings` are the scenario's own unless given.
+    """Measure one case; `settings` are the scenario's own unless given.
 
     What the numbers are made from is kept in the file `raw`. A probe of a search, which `settings.limit` makes of it,
     lasts until there is a `verdict`.
@@ -120,12 +118,7 @@ def measure_case(
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
     target = Target(
-        engine=engine,
-        endpoint=endpoint,
-        service=service,
-        pipeline=Pipeline(tuple(models), tuple(bls), tuple(facts)),
-        server_check=server_check,
-        peers=tuple(peers),
+        engine=engine, endpoint=endpoint, service=service, pipeline=pipeline, server_check=server_check, peers=peers
     )
     settings = settings_for(settings or resolve(case.scenario.measure), case.scenario.load)
     blank = _blank(case, labels or {})

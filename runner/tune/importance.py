@@ -9,14 +9,14 @@ interactions, or both. It describes the points that were visited, and proves not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from runner.results.contrasts import Floats
 from runner.scenario.domains import value_key
 from runner.tune.base import Observation
-from runner.tune.objectives import Objective, weighted
+from runner.tune.objectives import Objective
 from runner.tune.space import Dimension
 
 MIN_POINTS = 8
@@ -43,16 +43,6 @@ def importance(
         objective.name: _shares(levels, [_value(each, index) for each in measured])
         for index, objective in enumerate(objectives)
     }
-
-
-def overall(shares: Mapping[str, Mapping[str, float]], objectives: Sequence[Objective]) -> dict[str, float]:
-    """Address -> its mean share over the objectives, by their weights; largest first."""
-    addresses = dict.fromkeys(address for found in shares.values() for address in found)
-    means = {
-        address: weighted([shares[each.name].get(address, 0.0) for each in objectives], objectives)
-        for address in addresses
-    }
-    return dict(sorted(means.items(), key=lambda pair: -pair[1]))
 
 
 def _value(observation: Observation, index: int) -> float:

@@ -118,9 +118,7 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             service=serving.service_for(case.scenario.workload),
             payloads=payloads.messages,
             drawing=payloads.drawing,
-            models=serving.pipeline.models,
-            bls=serving.pipeline.bls,
-            facts=serving.pipeline.facts,
+            pipeline=serving.pipeline,
             labels={**serving.prepared.labels, **payloads.facts()},
             server_check=serving.server.check,
             # One schedule of arrivals is one sample of them: the repeats take others, the cases of a block the same.

@@ -53,8 +53,7 @@ def measured(server: RunningServer, case: Case, records: Path) -> Trial:
             payloads=[service.encode("chain", {"INPUT0": np.ones((1, 4), np.float32)})],
             endpoint=server.endpoint,
             service=service,
-            models=pipeline.models,
-            facts=pipeline.facts,
+            pipeline=pipeline,
             records=records,
         )
 

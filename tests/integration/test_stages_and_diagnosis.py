@@ -46,9 +46,7 @@ def measured(server: RunningServer, model: str, concurrency: int, *, length: int
             drawing=Drawing(),
             endpoint=server.endpoint,
             service=service,
-            models=pipeline.models,
-            bls=pipeline.bls,
-            facts=pipeline.facts,
+            pipeline=pipeline,
         )
 
 

@@ -14,6 +14,7 @@ from runner.measure.trial import measure_case
 from runner.results.records import Summary, Trial
 from runner.scenario.case import Case
 from runner.scenario.schema import Scenario
+from runner.services.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Bench:
                 payloads=[request()],
                 endpoint=server.endpoint,
                 service=server,
-                models=[MODEL],
+                pipeline=Pipeline((MODEL,)),
             )
             report = server.report()
         if trial.summary is None:

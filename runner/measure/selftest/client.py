@@ -20,6 +20,7 @@ from runner.measure.selftest.script import Script
 from runner.measure.selftest.scripted import MODEL, ScriptedServer, request
 from runner.results.records import ModelStatistics
 from runner.services.base import Endpoint
+from runner.services.pipeline import Pipeline
 
 LOADS: dict[str, dict[str, object]] = {
     "closed loop": {"concurrency": 4},
@@ -57,7 +58,7 @@ def measure(address: str, load: dict[str, object], seconds: float) -> list[str]:
         payloads=[request()],
         endpoint=remote.endpoint,
         service=remote,
-        models=[MODEL],
+        pipeline=Pipeline((MODEL,)),
         on_progress=_announce(),
     )
     if trial.failure is not None:

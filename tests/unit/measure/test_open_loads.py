@@ -17,6 +17,7 @@ from runner.results.records import Trial
 from runner.scenario.case import Case
 from runner.scenario.schema import Scenario
 from runner.services.base import Endpoint, Service
+from runner.services.pipeline import Pipeline
 from tests.unit.measure.test_trial import MODELS, Counting, Server
 
 
@@ -40,7 +41,7 @@ def run(load: dict[str, Any], engine: FakeEngine | None = None, **measure: Any) 
         payloads=[b"x"],
         endpoint=Endpoint("localhost:1", "localhost:2"),
         service=cast(Service, server),
-        models=MODELS,
+        pipeline=Pipeline(MODELS),
     )
     return trial, counting
 

@@ -22,6 +22,7 @@ from runner.runtimes.interrupts import Stop
 from runner.scenario.case import Case
 from runner.scenario.schema import PeriodicLoad, Scenario
 from runner.services.base import Endpoint, Route, Service
+from runner.services.pipeline import Pipeline
 
 MODELS = ("pipeline", "preprocess", "classify")
 
@@ -102,8 +103,7 @@ def run(
         payloads=[b"x"],
         endpoint=Endpoint("localhost:1", "localhost:2"),
         service=cast(Service, server),
-        models=MODELS,
-        **more,
+        **{"pipeline": Pipeline(MODELS), **more},
     )
 
 
@@ -146,7 +146,7 @@ def test_a_healthy_point() -> None:
 
 def test_models_that_code_calls_are_kept_apart_from_those_of_the_pipeline() -> None:
     facts = tuple(ModelFacts(name, "python", instances=1) for name in (*MODELS, "called"))
-    trial = run(bls=("called",), facts=facts)
+    trial = run(pipeline=Pipeline(MODELS, ("called",), facts))
     assert [m.model for m in trial.server] == list(MODELS)
     assert [(m.model, m.success_count) for m in trial.bls] == [("called", trial.server[0].success_count)]
     assert trial.facts == facts
@@ -162,7 +162,7 @@ def test_the_plan_is_the_scenarios() -> None:
         drawing=Drawing(order="shuffle"),
         endpoint=Endpoint("localhost:1", "localhost:2"),
         service=cast(Service, server),
-        models=MODELS,
+        pipeline=Pipeline(MODELS),
     )
     plan = counting.plans[0]
     assert plan.transport == GrpcUnary(endpoint="localhost:2", method="/inference.GRPCInferenceService/ModelInfer")
@@ -472,7 +472,7 @@ def test_a_soak_goes_on_until_the_user_stops_it() -> None:
         payloads=[b"x"],
         endpoint=Endpoint("localhost:1", "localhost:2"),
         service=cast(Service, server),
-        models=MODELS,
+        pipeline=Pipeline(MODELS),
         stop=AskedAt(1200),
     )
     assert counting.plans[0].max_duration_ns is not None
@@ -534,7 +534,7 @@ def test_the_client_is_as_the_scenario_says(load: dict[str, Any], expected: tupl
         payloads=[b"x"],
         endpoint=Endpoint("localhost:1", "localhost:2"),
         service=cast(Service, server),
-        models=MODELS,
+        pipeline=Pipeline(MODELS),
     )
     plan = counting.plans[0]
     assert isinstance(plan.transport, GrpcUnary)

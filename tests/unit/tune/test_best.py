@@ -13,7 +13,7 @@ from runner.tune.base import Observation
 from runner.tune.constraints import Check
 from runner.tune.drift import Anchor, drifts
 from runner.tune.front import best_first, choose, hypervolume, is_improvement, pareto_front
-from runner.tune.importance import importance, overall
+from runner.tune.importance import importance
 from runner.tune.objectives import Goals, Reading
 from runner.tune.screening import pruned
 
@@ -142,7 +142,6 @@ def test_importance_finds_what_mattered(space_of) -> None:
     assert shares["load.concurrency"] > 0.5 > shares["server.flags.mode"] > 0.05
     assert max(shares["server.flags.share"], shares["server.flags.depth"]) < 0.05
     assert sum(shares.values()) <= 1 + 1e-9
-    assert list(overall({"throughput": shares}, ONE.objectives)) == list(shares)
     assert importance(space.dimensions, told[:5], ONE.objectives) == {}
 
 
