@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from runner.load.regions import SystemRegion
+from runner.load.regions import SystemRegion, new_names
 from runner.services.kserve import KServeGrpc
 from tests.integration.perf_runs import MEASURED, Perf, write_json
 
@@ -128,11 +128,12 @@ def test_windows_are_as_long_as_asked(perf: Perf) -> None:
 @pytest.fixture
 def foreign(kserve: KServeGrpc) -> Iterator[SystemRegion]:
     """A region of another client, under the name that perf_analyzer would take."""
-    region = SystemRegion("OUTPUT0", 4096)
+    region = SystemRegion(f"{new_names('foreign')}.OUTPUT0", 4096)
     region.write(0, b"precious")
-    kserve.register_region(region)
+    register = pb.SystemSharedMemoryRegisterRequest(name="OUTPUT0", key=region.key, byte_size=region.size)
+    kserve._stub.SystemSharedMemoryRegister(register, timeout=10)
     yield region
-    kserve.unregister_region("system", region.name)
+    kserve.unregister_region("system", "OUTPUT0")
     region.close()
 
 
@@ -152,7 +153,7 @@ def test_answers_are_compared_in_batches_and_in_shared_memory(
     assert (row["requests_ok"] == "40") == (fourth == 4.0)
     said = "output OUTPUT0[3] expected 5, got 4"
     assert (said in (perf.run / "points.json").read_text()) == (fourth == 5.0)
-    assert foreign.name in kserve.registered_regions("system")
+    assert "OUTPUT0" in kserve.registered_regions("system")
     assert foreign.read(0, 8) == b"precious"
     assert trace_settings(kserve) == settings
 
