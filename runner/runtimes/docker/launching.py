@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from runner.errors import RigError
@@ -78,3 +79,18 @@ def check_readable(path: Path, user: str) -> None:
             f"{path} cannot be read by user {user} of the container (its mode is {status.st_mode & 0o777:o})",
             hint=f"chmod -R o+rX {path}, a umask of 022, or launch.user",
         )
+
+
+@contextmanager
+def lent(folder: Path, user: str) -> Iterator[None]:
+    """Lend a folder to the container's user where root is us and not them; take back whatever is in it then."""
+    uid, _, gid = user.partition(":")
+    if os.getuid() or int(uid) == 0:
+        yield
+        return
+    os.chown(folder, int(uid), int(gid or uid))
+    try:
+        yield
+    finally:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 0, 0, follow_symlinks=False)
