@@ -18,7 +18,7 @@ from runner.runtimes.docker.checks import findings
 from runner.runtimes.docker.containers import LogFile, started
 from runner.runtimes.docker.engine import EngineFacts, connect, explanation, facts_of, is_engine_error
 from runner.runtimes.docker.images import Image, Say
-from runner.runtimes.docker.launching import base_plan, check_readable, lent, read_only_binds
+from runner.runtimes.docker.launching import base_plan, check_readable, check_writable, lent, read_only_binds
 from runner.runtimes.docker.plan import Bind, ContainerPlan, command_line
 from runner.runtimes.docker.server import INSIDE, PROGRAM, DockerServer, no_program
 from runner.runtimes.interrupts import terminations_as_exit
@@ -81,6 +81,7 @@ class DockerRuntime:
         if spec.traces:
             spec.traces.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lent(spec.traces.parent, plan.user))
+            check_writable(spec.traces.parent, plan.user)
         container, refused = self._started(launch, plan, stack)
         plan = plan.without_ulimits(*refused)
         log = _begin_log(spec.log, plan)
