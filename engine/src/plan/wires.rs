@@ -1,6 +1,6 @@
 //! What transports share: endpoints with weights, TLS, compression; and the HTTP transport.
 
-use super::{Check, MAX_CONNECTIONS, in_range, refuse};
+use super::checks::{Check, MAX_CONNECTIONS, in_range, refuse};
 use serde::Deserialize;
 use std::fmt;
 
