@@ -1,6 +1,6 @@
 //! What a plan may say, each field for itself and beside the others; a refusal names the field and what was expected.
 
-use super::{Arrivals, Compare, Grpc, Order, Periodic, Plan, Schedule, Transport, wires};
+use super::{Arrivals, Compare, Grpc, Http, Order, Periodic, Plan, Schedule, Transport, wires};
 use crate::error::Error;
 
 pub(super) const MAX_IN_FLIGHT: usize = 1_000_000;
@@ -69,13 +69,15 @@ impl Plan {
         if self.order == Order::PerSlot {
             return refuse("sequences", "expected an order other than per_slot".to_owned());
         }
+        let encoded = matches!(&self.transport, Transport::Grpc(grpc) if grpc.encoding.is_some());
+        if encoded {
+            return refuse("sequences", "expected no encoding: a compressed message cannot be appended to".to_owned());
+        }
         match &self.transport {
-            // Servers do not share the state of a sequence.
-            Transport::Grpc(grpc) if !grpc.others.is_empty() => refuse("sequences", "expected one endpoint".to_owned()),
-            // A compressed message cannot be appended to.
-            Transport::Grpc(grpc) if grpc.encoding.is_none() => Ok(()),
-            Transport::Null(_) => Ok(()),
-            _ => refuse("sequences", "expected the transport grpc without encoding".to_owned()),
+            Transport::Grpc(Grpc { others, .. }) | Transport::Http(Http { others, .. }) if !others.is_empty() => {
+                refuse("sequences", "expected one endpoint: servers do not share the state of a sequence".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 

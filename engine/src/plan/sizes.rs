@@ -39,10 +39,16 @@ impl Plan {
 
     /// Connections worth making before the clock starts, where each carries one request at a time.
     pub fn first_connections(&self) -> usize {
-        match &self.schedule {
+        let most = match &self.schedule {
             Schedule::Open(open) => open.max_in_flight.min(OPEN_LOOP_CONNECTIONS),
             schedule => schedule.most_in_flight(),
-        }
+        };
+        self.at_once(most)
+    }
+
+    /// So many requests, or fewer where a sequence has at most one of them.
+    fn at_once(&self, requests: usize) -> usize {
+        self.sequences.as_ref().map_or(requests, |sequences| sequences.count.min(requests))
     }
 
     /// Threads to use. One event loop keeps up with several hundred thousand requests a second, so the engine adds
@@ -54,7 +60,7 @@ impl Plan {
             Schedule::Periodic(_) => 1,
             schedule => schedule.most_in_flight(),
         };
-        let slots = self.sequences.as_ref().map_or(slots, |sequences| sequences.count.min(slots));
+        let slots = self.at_once(slots);
         match self.workers {
             // Slots are counted from 0 in each thread.
             _ if self.order == Order::PerSlot => 1,
