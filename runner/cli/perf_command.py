@@ -65,19 +65,23 @@ def _emit(options: PerfOptions, argv: tuple[str, ...], file: Path) -> int:
 
 
 def _run(options: PerfOptions, argv: tuple[str, ...]) -> int:
-    from runner.cli.perf.asking import ask_server, check_inputs
+    from runner.cli.perf.asking import ask_server, check_credentials, check_inputs
+    from runner.cli.perf.blaming import told_by_options
     from runner.cli.perf.keeping import shown_whatever_happens
     from runner.cli.progress import observer_for
     from runner.workflow import RunOptions, run_scenario
 
     with tempfile.TemporaryDirectory(prefix="scenario-perf-") as folder:
         file = Path(folder) / "perf.yaml"
-        loaded = _loaded(options, argv, file, ask_server(_loaded(options, argv, file)))
-        if options.values or options.shapes:
-            check_inputs(loaded)
-        show = partial(_show, options=options)
-        with observer_for(options.progress) as plain, shown_whatever_happens(plain, show) as observer:
-            outcome = run_scenario(loaded, RunOptions(output_dir=Path(options.output_dir)), observer)
+        with told_by_options(options, file):
+            loaded = _loaded(options, argv, file)
+            check_credentials(loaded)
+            loaded = _loaded(options, argv, file, ask_server(loaded))
+            if options.values or options.shapes:
+                check_inputs(loaded)
+            show = partial(_show, options=options)
+            with observer_for(options.progress) as plain, shown_whatever_happens(plain, show) as observer:
+                outcome = run_scenario(loaded, RunOptions(output_dir=Path(options.output_dir)), observer)
     _show(outcome, options)
     return exit_code(outcome)
 

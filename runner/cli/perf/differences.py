@@ -75,6 +75,14 @@ DIFFERENCES = (
     Difference("`--request-parameter`", "over gRPC", "over HTTP, too", ""),
     Difference("`-H`", "aborts without a colon; documented as HTTP only", "is refused without one; also gRPC metadata",
                ""),
+    Difference(
+        "`--ssl-https-verify-peer 0`",
+        "the certificate's name is still checked, unless `--ssl-https-verify-host 0` is there, too",
+        "nothing of it is checked",
+        "a name that nobody vouches for says nothing",
+    ),
+    Difference("`--ssl-https-*` without `https://` in `-u`, `--ssl-grpc-*` without `--ssl-grpc-use-ssl`",
+               "silently without effect", "the same, with a note", "who names certificates wants encryption"),
     Difference("sequences", "several requests of one may be in flight at a rate", "one at a time", "as with "
                "`--serial-sequences`; their order is their meaning"),
     Difference("data streams of sequences", "chosen at random", "used in turn, as its manual says", ""),
