@@ -79,8 +79,8 @@ def _run(options: PerfOptions, argv: tuple[str, ...]) -> int:
             loaded = _loaded(options, argv, file, ask_server(loaded))
             if options.values or options.shapes:
                 check_inputs(loaded)
-            show = partial(_show, options=options)
-            with observer_for(options.progress) as plain, shown_whatever_happens(plain, show) as observer:
+            show, keep = partial(_show, options=options), partial(_keep, options=options)
+            with observer_for(options.progress) as plain, shown_whatever_happens(plain, show, keep) as observer:
                 outcome = run_scenario(loaded, RunOptions(output_dir=Path(options.output_dir)), observer)
     _show(outcome, options)
     return exit_code(outcome)
@@ -108,6 +108,15 @@ def _show(outcome: Outcome, options: PerfOptions) -> None:
         if " is missing: " not in line:  # told above, without the way to resume it
             note(f"warning: {line}")
     note(f"results: {outcome.directory}")
+
+
+def _keep(directory: Path, options: PerfOptions) -> None:
+    """What a kill must not take away."""
+    from runner.report import perf
+    from runner.results.run import load_run
+
+    if options.csv is not None:
+        perf.keep(load_run(directory), wishes_of(options))
 
 
 def exit_code(outcome: Outcome) -> int:

@@ -95,10 +95,14 @@ def test_a_signal_ends_the_load_and_writes_everything(
 
 
 def test_a_killed_process_leaves_the_finished_level(triton: RunningServer, tmp_path: Path) -> None:
-    process = Process.start(tmp_path, triton.endpoint.grpc, "-i", "grpc", *SWEEP)
-    wait_for(process.levels, process)
+    process = Process.start(tmp_path, triton.endpoint.grpc, "-i", "grpc", *SWEEP, "-m", "chain", "-f", "out.csv")
+    wait_for((tmp_path / "sleepy_v1.out.csv").exists, process)
     process.running.kill()
     process.ended()
+    for file in ("out.csv", "identity_v1.out.csv", "sleepy_v1.out.csv"):
+        with (tmp_path / file).open() as table:
+            assert next(csv.DictReader(table))["Concurrency"] == "1"
+    assert len(process.levels()) < 3
     (directory,) = tmp_path.glob("runs/*")
     done, _, last = load_run(directory).points()
     assert done.trial is not None

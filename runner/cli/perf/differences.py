@@ -94,7 +94,7 @@ DIFFERENCES = (
     Difference("`-f` that cannot be written", "silently nothing, exit code 0", "refused before the load", ""),
     Difference("Ctrl-C and SIGTERM", "the level that runs is lost; after SIGTERM everything; exit code 0 or 143",
                "finished levels, and what was measured of the one that runs, are shown and written; 130 or 143",
-               "after `kill -9` finished levels are in the run directory"),
+               "after `kill -9` finished levels are in the run directory and in the files of `-f`"),
     Difference("`--warmup-request-count`", "refused in a sweep", "before every level", ""),
     Difference("`--periodic-concurrency-range`", "needs `--streaming` and an export", "needs neither", ""),
     Difference("`--fixed-schedule`", "keeps the gap before the first request", "begins with it", ""),

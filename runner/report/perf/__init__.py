@@ -32,6 +32,16 @@ def write(run: Run, wishes: PerfWishes) -> str:
     return "".join(f"{line}\n" for line in _lines(run, wishes))
 
 
+def keep(run: Run, wishes: PerfWishes) -> None:
+    """Write the tables of the levels that are there by now; what goes to a terminal or a pipe waits for the end.
+
+    Raises:
+        RigError: a file cannot be written.
+    """
+    if wishes.csv is not None and not is_special(wishes.csv):
+        _write_tables(run, wishes, wishes.csv)
+
+
 def warnings(run: Run, wishes: PerfWishes) -> str:
     """The sentences behind the flags, for stderr, where perf_analyzer's own warnings are."""
     found = ((level_title(level, wishes), *remark) for level in levels(run) for remark in remarks(level))
