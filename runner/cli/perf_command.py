@@ -79,9 +79,10 @@ def _run(options: PerfOptions, argv: tuple[str, ...]) -> int:
             loaded = _loaded(options, argv, file, ask_server(loaded))
             if options.values or options.shapes:
                 check_inputs(loaded)
+            wanted = RunOptions(output_dir=Path(options.output_dir), identify=options.identify)
             show, keep = partial(_show, options=options), partial(_keep, options=options)
             with observer_for(options.progress) as plain, shown_whatever_happens(plain, show, keep) as observer:
-                outcome = run_scenario(loaded, RunOptions(output_dir=Path(options.output_dir)), observer)
+                outcome = run_scenario(loaded, wanted, observer)
     _show(outcome, options)
     return exit_code(outcome)
 

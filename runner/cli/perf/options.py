@@ -197,6 +197,8 @@ _OWN = (
            "the run directory"),
     Option("--emit-scenario", "emit", text, "FILE", "Write the scenario file, and measure nothing.", "a scenario file"),
     Option("--set", "set_", text, "ADDRESS=VALUE", "Change the scenario.", "any address", repeated=True),
+    Option("--identify", "identify", None, "", "Record GPUs and the host by their identifiers, not hashed.",
+           "what is recorded"),
     Option("--progress", "progress", choice("auto", "live", "plain", "none"), "auto|live|plain|none",
            "How progress is shown on stderr. Default auto.", "what is shown"),
     Option("-h --help", "help", None, "", "Show this and exit.", "this help"),

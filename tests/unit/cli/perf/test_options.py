@@ -127,7 +127,7 @@ SHOWN: dict[str, tuple[str, PerfWishes]] = {
     "-v": ("-vv -i GRPC", PerfWishes(verbosity=2, protocol="grpc")),
 }
 """Option -> arguments, and what the report is told."""
-OF_THE_TOOL = {"--output-dir", "--emit-scenario", "--set", "--progress", "--help", "--version"}
+OF_THE_TOOL = {"--output-dir", "--emit-scenario", "--set", "--identify", "--progress", "--help", "--version"}
 """Options of `scenario perf` itself, see test_perf_command.py."""
 
 
