@@ -22,7 +22,7 @@ import pytest
 from runner.results.run import load_run
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime
-from tests.integration.perf_runs import SHORT, Perf
+from tests.integration.perf_runs import MEASURED, SHORT, Perf
 
 SWEEP = ("-m", "sleepy", "--shape", "INPUT0:4", "--concurrency-range", "1:3", "-p", "400", "-r", "3")
 MODELS = Path(__file__).parent / "resources" / "models"
@@ -110,6 +110,21 @@ def test_a_killed_process_leaves_the_finished_level(triton: RunningServer, tmp_p
     assert done.trial.summary.completions > 0
     assert done.trial.counts.failed == {}
     assert last.trial is None
+
+
+def test_an_endless_load_goes_on_at_its_rate_until_it_is_told_to_end(triton: RunningServer, tmp_path: Path) -> None:
+    load = ("-m", "sleepy", "--shape", "INPUT0:4", "--infinite", "--qps", "40")
+    process = Process.start(tmp_path, triton.endpoint.http, *load)
+    wait_for(lambda: list(tmp_path.glob("runs/*/journal.jsonl")), process)
+    time.sleep(1.5)
+    process.running.send_signal(signal.SIGINT)
+    code, _, err = process.ended()
+    assert code in MEASURED, err
+    (level,) = process.levels()
+    # Ctrl-C is its regular end.
+    assert level["state"] in ("ok", "invalid")
+    assert level["counts"]["sent"] == pytest.approx(40 * level["elapsed_s"], rel=0.8)
+    assert level["counts"]["failed"] == {}
 
 
 @pytest.fixture(scope="module")
