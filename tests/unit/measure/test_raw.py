@@ -57,6 +57,12 @@ def test_the_slices_read_back_equal(tmp_path: Path) -> None:
     assert read_raw(tmp_path / "other.hlog") == changed
 
 
+def test_what_ended_after_the_window_is_part_of_the_evidence(tmp_path: Path) -> None:
+    trial = measured(tmp_path, FakeEngine(service=drifting(0.02, 0.05)))
+    assert trial.summary is not None
+    assert read_raw(tmp_path / str(trial.raw)).evidence["longest_ms"] > trial.summary.latency_max_ms
+
+
 def test_any_hdrhistogram_tool_merges_the_slices_to_the_window(tmp_path: Path) -> None:
     """Histogram merge = whole: validation row 21, by the reference implementation."""
     log = pytest.importorskip("hdrh.log")
