@@ -253,9 +253,9 @@ def _extent(response: Any, offset: int) -> tuple[int, int | None]:
         span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
         if span.partition("-")[0] != str(offset):
             raise SourceError("the server sent another range than was asked for")
-        return offset, int(total) if total.isdigit() else None
+        return offset, int(total) if total.isdecimal() else None
     length = response.headers.get("Content-Length")
-    return 0, int(length) if length and length.isdigit() else None
+    return 0, int(length) if length and length.isdecimal() else None
 
 
 def _validator(headers: Any) -> str | None:
@@ -266,4 +266,4 @@ def _validator(headers: Any) -> str | None:
 
 
 def _seconds(text: str | None) -> float:
-    return float(text) if text and text.isdigit() else 0.0
+    return float(text) if text and text.isdecimal() else 0.0
