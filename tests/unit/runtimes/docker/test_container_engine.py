@@ -18,7 +18,7 @@ from runner.runtimes.docker.containers import Ended, refused_ulimits
 from runner.runtimes.docker.engine import EngineFacts, connect, facts_of
 from runner.runtimes.docker.images import progress, repository_of
 from runner.runtimes.docker.plan import ContainerPlan, GpuRequest
-from runner.runtimes.doctor.engines import addresses
+from runner.runtimes.doctor.engines import Place, places
 from runner.runtimes.doctor.gpu_facts import DriverFacts
 from runner.scenario.schema import DockerLaunch
 
@@ -51,10 +51,11 @@ def test_an_engine_says_what_it_is() -> None:
 
 
 def test_where_engines_are_looked_for(tmp_path: Path) -> None:
-    assert addresses({"DOCKER_HOST": "tcp://elsewhere:2376"}) == [None]
+    assert places({"DOCKER_HOST": "tcp://elsewhere:2376"}) == [Place("tcp://elsewhere:2376", from_host=True)]
     (tmp_path / "podman").mkdir()
     (tmp_path / "podman" / "podman.sock").touch()
-    assert f"unix://{tmp_path}/podman/podman.sock" in addresses({"XDG_RUNTIME_DIR": str(tmp_path)})
+    found = places({"XDG_RUNTIME_DIR": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)})
+    assert Place(f"unix://{tmp_path}/podman/podman.sock") in found
 
 
 def test_no_engine_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
