@@ -11,7 +11,7 @@ from runner.scenario.schema_base import Name, Strict, check_order, refuse
 from runner.scenario.schema_steps import ContainedStep
 from runner.units import ByteSize, Fraction
 
-Precision = Literal["fp32", "tf32", "fp16", "int8"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
 Batch = Annotated[int, Field(ge=1, le=65_536)]
 Shape = tuple[Annotated[int, Field(ge=0)], ...]
 
@@ -134,7 +134,7 @@ class TensorrtStep(ContainedStep):
     from_: str = Field(alias="from")
     """`${setup.step}` or an ONNX file."""
     precision: Precision = "tf32"
-    """`tf32` is fp32 with rounded factors, TensorRT's own default; `fp16` and `int8` convert the graph beforehand."""
+    """`tf32` is fp32 with rounded factors, TensorRT's own default; `fp16`, `bf16` and `int8` convert the graph."""
     profile: Profile | None = None
     """Sizes of dynamic dimensions: batches, shapes by input, or a list of several such profiles."""
     workspace: ByteSize | None = None

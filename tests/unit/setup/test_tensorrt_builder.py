@@ -16,6 +16,7 @@ from tests.stand_ins.install import StandIn, install
 SCRIPTS = Path(__file__).parents[3] / "setup_scripts"
 GOLDEN = Path(__file__).with_name("golden_tensorrt")
 HELP = Path(__file__).parents[2] / "stand_ins" / "tensorrt"
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 VERSIONS = {8: 8603, 10: 101303, 11: 110400}
 SHAPES = {"INPUT": ([1, 3, 224, 224], [8, 3, 224, 224], [32, 3, 224, 224])}
 
@@ -32,13 +33,18 @@ def specs() -> dict[str, Any]:
     from tensorrt_tools.spec import BuildSpec
 
     paths = {"onnx": Path("/in/model.onnx"), "output": Path("/out/model.plan"), "layers": Path("/out/layers.json")}
-    found = {name: BuildSpec(**paths, precision=name, profiles=(SHAPES,)) for name in ("fp32", "tf32", "fp16", "int8")}
+    found = {name: BuildSpec(**paths, precision=name, profiles=(SHAPES,)) for name in PRECISIONS}
     found["everything"] = BuildSpec(
         **paths, precision="fp16", profiles=(SHAPES,), workspace_mib=4096, builder_level=5, sparse=True,
         timing_cache=Path("/cache/timing"), version_compatible=True, hardware_compatibility="ampere_plus",
         plugins=(Path("/lib/a.so"), Path("/lib/b.so")),
     )  # fmt: skip
     return found
+
+
+def buildable(major: int) -> dict[str, Any]:
+    """Those that this version can build."""
+    return {name: spec for name, spec in specs().items() if (major, name) != (8, "bf16")}
 
 
 def tool(major: int, without: str = "") -> Any:
@@ -53,7 +59,7 @@ def tool(major: int, without: str = "") -> Any:
 def test_commands_of_trtexec(major: int) -> None:
     from tensorrt_tools.trtexec import build_command
 
-    commands = {name: build_command(tool(major), spec)[0] for name, spec in specs().items()}
+    commands = {name: build_command(tool(major), spec)[0] for name, spec in buildable(major).items()}
     text = "".join("\n".join((f"# {name}", *command)) + "\n\n" for name, command in commands.items())
     assert text == (GOLDEN / f"trtexec-{major}.txt").read_text()
 
@@ -63,7 +69,7 @@ def test_plans_of_the_bindings(major: int) -> None:
     from tensorrt_tools.bindings import plan_of
 
     version = tool(major).version
-    text = "".join(f"# {name}\n{plan_of(spec, version).text()}\n\n" for name, spec in specs().items())
+    text = "".join(f"# {name}\n{plan_of(spec, version).text()}\n\n" for name, spec in buildable(major).items())
     assert text == (GOLDEN / f"bindings-{major}.txt").read_text()
 
 
@@ -98,6 +104,18 @@ def test_what_would_be_another_engine_is_refused(without: str, advice: str) -> N
 
     with pytest.raises(ToolError, match=f"has no {without}\n{advice}"):
         build_command(tool(10, without=without), specs()["everything"])
+
+
+def test_tensorrt_8_has_no_bf16() -> None:
+    from tensorrt_tools.bindings import plan_of
+    from tensorrt_tools.spec import ToolError
+    from tensorrt_tools.trtexec import build_command
+
+    says = r"TensorRT 8\.6\.3 has no bf16\nwrite `precision: fp16`"
+    with pytest.raises(ToolError, match=says):
+        build_command(tool(8), specs()["bf16"])
+    with pytest.raises(ToolError, match=says):
+        plan_of(specs()["bf16"], tool(8).version)
 
 
 def test_several_profiles_are_for_the_bindings() -> None:
