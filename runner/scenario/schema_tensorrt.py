@@ -97,10 +97,12 @@ class Samples(Strict):
 
 
 class Calibration(Samples):
-    """Inputs from which the ranges of int8 activations are taken."""
+    """Inputs from which the ranges of int8 activations are taken, and layers that have none."""
 
     samples: int = Field(default=64, ge=1, le=100_000)
     """How many inputs, batch 1 each."""
+    exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Layers that stay float32: `first`, `last`, `depthwise`, an operator (`Gemm`), or a pattern of node names."""
 
 
 class Verify(Samples):
@@ -154,7 +156,7 @@ class TensorrtStep(ContainedStep):
     driver: Literal["auto", "trtexec", "python"] = "auto"
     """How TensorRT is driven: `auto` is `trtexec` where the image has it, else its Python bindings."""
     calibration: Calibration = Calibration()
-    """Inputs for `precision: int8`; unused otherwise."""
+    """Ranges for `precision: int8`; of no effect on the engine otherwise."""
     verify: Verify | None = None
     """Compare the engine with a model before it is accepted."""
     output: Name = "model.plan"

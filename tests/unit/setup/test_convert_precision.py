@@ -168,6 +168,58 @@ def test_int8_puts_q_and_dq_around_what_has_int8_kernels(network: Path, tmp_path
     assert error["inputs"] == "random, seed 1", "other inputs than the ranges were taken from"
 
 
+def quantised(model: Any) -> list[str]:
+    """Layers whose activations come from a DequantizeLinear."""
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    return [node.name for node in layers if makers.get(node.input[0]) == "DequantizeLinear"]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        (["first", "last"], ["c1", "c2", "c3"]),
+        (["Gemm"], ["c0", "c1", "c2", "c3"]),
+        (["c[12]", "classifier"], ["c0", "c3"]),
+    ],
+)
+def test_excluded_layers_stay_float32(network: Path, tmp_path: Path, exclude: list[str], left: list[str]) -> None:
+    arguments = ("--precision", "int8", "--samples", "4", "--exclude", json.dumps(exclude))
+    model, _ = convert(network, tmp_path, *arguments)
+    assert quantised(model) == left
+
+
+def test_a_layer_left_out_costs_less(network: Path, tmp_path: Path) -> None:
+    errors = []
+    for exclude in ("[]", '["*"]'):
+        _, facts = convert(network, tmp_path, "--precision", "int8", "--samples", "8", "--exclude", exclude)
+        errors.append(facts["error"]["max_abs_error"])
+    assert errors[0] > 0
+    assert errors[1] == pytest.approx(0, abs=1e-4)
+
+
+def test_an_exclusion_that_means_nothing_is_named(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = importlib.import_module("convert_precision")
+    paths = ["--output", str(tmp_path / "o.onnx"), "--model", str(network)]
+    for pattern, hint in (("clasifier", "did you mean classifier?"), ("blocks.*", "layers are: c0, c1, c2, c3, class")):
+        assert script.main([*paths, "--precision", "int8", "--samples", "2", "--exclude", json.dumps([pattern])]) == 1
+        assert f"exclude: {pattern} means no layer that int8 would change: {hint}" in capsys.readouterr().err
+
+
+def test_depthwise_convolutions_and_nodes_without_a_name() -> None:
+    from onnx import helper
+
+    layers = importlib.import_module("layer_patterns")
+    weights = {"d": np.zeros((8, 1, 3), np.float32), "g": np.zeros((8, 2, 3), np.float32)}
+    nodes = [helper.make_node("Conv", ["X", "d"], ["A"], group=8), helper.make_node("Conv", ["A", "g"], ["B"], group=4),
+             helper.make_node("Relu", ["B"], ["Y"], name="Conv_0")]  # fmt: skip
+    model = layers.named(small(nodes, weights))
+    assert [node.name for node in model.graph.node] == ["Conv_0_1", "Conv_1", "Conv_0"]
+    assert layers.excluded(model, ("Conv",), ["depthwise"]) == ["Conv_0_1"]
+
+
 def test_fp32_says_what_goes_in_and_out(network: Path, tmp_path: Path) -> None:
     _, facts = convert(network, tmp_path, "--precision", "fp32")
     assert facts["inputs"] == {"INPUT": {"dtype": "tensor(float)", "shape": ["N", 3, 16, 16]}}
