@@ -121,9 +121,10 @@ def is_engine_error(error: BaseException) -> bool:
 
 
 def is_missing(error: BaseException) -> bool:
+    """Whether there is no such thing; Podman says 500 of a container that goes while it is asked for."""
     import docker.errors
 
-    return isinstance(error, docker.errors.NotFound)
+    return isinstance(error, docker.errors.NotFound) or "no such container" in explanation(error)
 
 
 def explanation(error: BaseException) -> str:
