@@ -79,7 +79,15 @@ from runner.scenario.schema_targets import (
 from runner.scenario.schema_telemetry import Telemetry
 from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.scenario.schema_tune import Tune
-from runner.scenario.schema_workload import Call, OutputFile, PeerEndpoint, Sequences, TlsSettings, Validate
+from runner.scenario.schema_workload import (
+    Call,
+    OutputFile,
+    PeerEndpoint,
+    Sequences,
+    TlsSettings,
+    Validate,
+    Version,
+)
 from runner.units import ByteSize, Seconds
 
 __all__ = [
@@ -226,6 +234,8 @@ class Workload(Call):
 
     bls_models: tuple[Name, ...] = ()
     """Models that its code calls by itself (business logic scripting): loaded too, and their statistics shown."""
+    bls_versions: dict[Name, Version] = Field(default={})
+    """Of those models the version whose statistics are shown, in quotes; by default all versions together."""
     service: Literal["kserve"] = "kserve"
     """How to talk to it."""
     protocol: Literal["grpc", "http"] = "grpc"
@@ -279,6 +289,12 @@ class Workload(Call):
             raise refuse("batch", f"expected 1, as sequence batchers take one item per request, got {self.batch}")
         if self.validate_ is not None and self.sequences is not None:
             raise refuse("validate", "expected no `sequences`: answers of stateful models differ each time")
+        return self
+
+    @model_validator(mode="after")
+    def _versions_are_of_named_models(self) -> Self:
+        for name in self.bls_versions.keys() - set(self.bls_models):
+            raise refuse("bls_versions", f"expected models of `bls_models`, got `{name}`", "add it to `bls_models`")
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,17 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.access import CREDENTIALS, RefusedError, headers_for, is_restricted, tls_for, tls_hint
+from runner.services.access import (
+    CREDENTIALS,
+    RefusedError,
+    headers_for,
+    is_restricted,
+    metadata_of,
+    tls_for,
+    tls_hint,
+    unavailable_hint,
+    wire_headers,
+)
 from runner.services.answers import encoded_answer
 from runner.services.base import (
     Endpoint,
@@ -86,7 +96,7 @@ class KServeGrpc(RepositoryView):
         self._address = address
         self._calls = calls
         self._timeout_s = timeout_s
-        self._headers = tuple((name.lower(), value) for name, value in headers)
+        self._metadata = metadata_of(headers)
         self._tls, self._compression, self._accept = tls, compression, accept
         self._open()
         self._known: dict[str, ModelMetadata] = {}
@@ -103,7 +113,7 @@ class KServeGrpc(RepositoryView):
             kind="grpc",
             address=endpoint.grpc,
             path=self.grpc_method,
-            headers=self._headers,
+            headers=wire_headers(self._metadata),
             tls=self._tls,
             encoding=self._compression,
             accept=self._accept,
@@ -120,7 +130,7 @@ class KServeGrpc(RepositoryView):
             self._open()
         try:
             request = pb.ModelReadyRequest(name=model, version=self._calls.version_of(model))
-            return bool(self._stub.ModelReady(request, timeout=self._timeout_s, metadata=self._headers).ready)
+            return bool(self._stub.ModelReady(request, timeout=self._timeout_s, metadata=self._metadata).ready)
         except grpc.RpcError as error:
             if error.code() in _NOT_YET:
                 return False
@@ -246,13 +256,13 @@ class KServeGrpc(RepositoryView):
             if stream:
                 return self._streamed(plain, timeout_s)
             call = self._channel.unary_unary(self.grpc_method)
-            return (bytes(call(plain, timeout=timeout_s, metadata=self._headers)),)
+            return (bytes(call(plain, timeout=timeout_s, metadata=self._metadata)),)
         except grpc.RpcError as error:
             raise self._refusal(error, _REFERENCE, timeout_s, model) from error
 
     def _streamed(self, message: bytes, timeout_s: float) -> tuple[bytes, ...]:
         call: Any = self._channel.stream_stream(self.grpc_stream_method)
-        answers: Any = call(iter([message]), timeout=timeout_s, metadata=self._headers)
+        answers: Any = call(iter([message]), timeout=timeout_s, metadata=self._metadata)
         found = list[bytes]()
         for raw in answers:
             part: Any = pb.ModelStreamInferResponse.FromString(raw)
@@ -326,7 +336,7 @@ class KServeGrpc(RepositoryView):
     def _call(self, method: str, request: Any, doing: str, model: str = "", timeout_s: float | None = None) -> Any:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            return getattr(self._stub, method)(request, timeout=limit_s, metadata=self._headers)
+            return getattr(self._stub, method)(request, timeout=limit_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._refusal(error, doing, limit_s, model) from error
 
@@ -345,9 +355,8 @@ class KServeGrpc(RepositoryView):
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
                 if is_restricted(details):
                     return RefusedError(f"{where}: {details}", hint=CREDENTIALS)
-                if hint := tls_hint(details):
-                    return (RefusedError if self._tls else ServiceError)(f"{where}: {details}", hint=hint)
-                return ServiceError(f"{where}: {details}", hint="nothing answers there: is the server running?")
+                kind = RefusedError if self._tls and tls_hint(details) else ServiceError
+                return kind(f"{where}: {details}", hint=unavailable_hint(details, self._tls is not None))
             case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
                 return RefusedError(f"{where}: {code.name}: {details}", hint=CREDENTIALS)
             case grpc.StatusCode.UNIMPLEMENTED:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.access import CREDENTIALS, RefusedError, headers_for, tls_for, tls_hint
+from runner.services.access import CREDENTIALS, HANDSHAKE, NOBODY, RefusedError, closed_hint, headers_for, tls_for
 from runner.services.answers import answer, encoded_answer
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
 from runner.services.calls import Calls
@@ -334,9 +334,11 @@ class KServeHttp(RepositoryView):
                 hint="the server accepts connections but does not answer; look at its log and its load",
             )
         if type(error).__module__ == "ssl" or "SSL" in str(error):
-            return RefusedError(f"{where}: {error}", hint=tls_hint("tls"))
+            return RefusedError(f"{where}: {error}", hint=HANDSHAKE)
         what = f"{where}: {str(error) or type(error).__name__}"
-        return ServiceError(what, hint="nothing answers there: is the server running?")
+        if isinstance(error, ConnectionResetError):
+            return ServiceError(what, hint=closed_hint(self._tls is not None))
+        return ServiceError(what, hint=NOBODY)
 
     def _refusal(self, status: int, content: bytes, doing: str, model: str) -> ServiceError:
         """What the server says, in its own words where it has any."""

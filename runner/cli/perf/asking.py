@@ -35,6 +35,23 @@ def ask_server(loaded: LoadedScenario) -> KnownModel:
         return KnownModel.of(metadata, tuple(service.metadata(each) for each in metadata.composing_models))
 
 
+def check_credentials(loaded: LoadedScenario) -> None:
+    """Read certificates and keys: what is wrong with them is no fault of the server.
+
+    Raises:
+        UsageError: a file holds something else, or a certificate and a key do not belong together.
+    """
+    from runner.services.tls import load_tls
+
+    settings = loaded.scenario.workload.tls
+    if settings is None:
+        return
+    try:
+        load_tls(settings).context()
+    except ServiceError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+
+
 def check_inputs(loaded: LoadedScenario) -> None:
     """Make every request once and drop it: data that do not fit the model would fail each level with the same words.
 
