@@ -31,8 +31,9 @@ from runner.services.calls import Calls
 from runner.services.channel import NOTHING_SHOWN, channel_to, shown_by
 from runner.services.compression import compressed, decompressed
 from runner.services.control import IndexEntry, RepositoryView, ServerFacts
-from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
+from runner.services.names import datatypes_of, input_of, is_unknown_model, nearest_model, version_order
 from runner.services.pipeline import EnsembleStep, composing_models, models_behind
+from runner.services.regions import is_forgotten, one_region
 from runner.services.statistics import facts_in, statistics_in
 from runner.services.tensors import from_wire, to_wire
 from runner.services.tls import Tls
@@ -167,7 +168,7 @@ class KServeGrpc(RepositoryView):
 
     def encode(self, model: str, inputs: Tensors) -> bytes:
         """One ModelInferRequest, compressed if asked for, ready to send any number of times."""
-        return compressed(bytes(self._request(model, inputs).SerializeToString(deterministic=True)), self._compression)
+        return self._encoded(self._request(model, inputs))
 
     def tensor_bytes(self, model: str, name: str, array: npt.NDArray[np.generic]) -> bytes:
         """An input as it lies in shared memory."""
@@ -183,7 +184,7 @@ class KServeGrpc(RepositoryView):
             _refer(request.inputs.add(name=name, datatype=datatypes[name], shape=place.shape), place)
         for name, place in outputs.items():
             _refer(request.outputs.add(name=name), place)
-        return bytes(request.SerializeToString(deterministic=True))
+        return self._encoded(request)
 
     def register_region(self, region: Region) -> None:
         """Tell the server of a region; it opens it now."""
@@ -200,13 +201,12 @@ class KServeGrpc(RepositoryView):
         )
         self._call("CudaSharedMemoryRegister", request, doing)
 
-    def unregister_region(self, kind: SharedMemoryKind, name: str) -> None:
-        """Make the server forget one region; of an unknown one it says nothing."""
-        if not name:
-            raise ValueError("without a name the server would forget the regions of every client")
+    def unregister_region(self, kind: SharedMemoryKind, name: str) -> bool:
+        """Make the server forget one region; of an unknown one it says nothing. False while a request uses it."""
         word = kind.capitalize()
-        request = getattr(pb, f"{word}SharedMemoryUnregisterRequest")(name=name)
-        self._call(f"{word}SharedMemoryUnregister", request, f"unregister {kind} shared memory {name!r}")
+        request = getattr(pb, f"{word}SharedMemoryUnregisterRequest")(name=one_region(name))
+        doing = f"unregister {kind} shared memory {name!r}"
+        return is_forgotten(lambda: self._call(f"{word}SharedMemoryUnregister", request, doing))
 
     def registered_regions(self, kind: SharedMemoryKind) -> tuple[str, ...]:
         """Names of the regions that the server knows, whosever they are."""
@@ -299,11 +299,12 @@ class KServeGrpc(RepositoryView):
         request = self._blank(model)
         for name, array in inputs.items():
             request.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
-            try:
+            with input_of(model, name):
                 request.raw_input_contents.append(to_wire(array, datatypes[name]))
-            except ValueError as error:
-                raise ServiceError(f"input {name!r} of model {model!r}: {error}") from error
         return request
+
+    def _encoded(self, request: Any) -> bytes:
+        return compressed(bytes(request.SerializeToString(deterministic=True)), self._compression)
 
     def _blank(self, model: str) -> Any:
         """A request without tensors."""
