@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from runner.errors import ServiceError
-from runner.services.base import Tensors
+from runner.services.base import SharedTensor, Tensors
 from runner.services.compression import compressed
+from runner.services.names import input_of
 from runner.services.tensors import WIRE, to_wire
 
 Array = npt.NDArray[np.generic]
@@ -40,20 +40,31 @@ class Writer:
         heads, raw = list[dict[str, Any]](), list[bytes]()
         for name, array in inputs.items():
             head: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatypes[name]}
-            try:
+            with input_of(model, name):
                 wire = to_wire(array, datatypes[name])
                 if self.tensors == "json":
                     head["data"] = _as_json(array, datatypes[name])
                 else:
                     head["parameters"] = {"binary_data_size": len(wire)}
                     raw.append(wire)
-            except ValueError as error:
-                raise ServiceError(f"input {name!r} of model {model!r}: {error}") from error
             heads.append(head)
         parameters = dict(self.parameters)
         if self.outputs == "binary":
             parameters["binary_data_output"] = True
         return self._written({"inputs": heads}, parameters, raw if self.tensors == "binary" else None)
+
+    def shared(
+        self, inputs: Mapping[str, SharedTensor], outputs: Mapping[str, SharedTensor], datatypes: Mapping[str, str]
+    ) -> tuple[dict[str, str], bytes]:
+        """One inference whose tensors lie in registered regions: nothing is left but the JSON."""
+        heads = [
+            {"name": name, "shape": list(place.shape), "datatype": datatypes[name], "parameters": _where(place)}
+            for name, place in inputs.items()
+        ]
+        document: dict[str, Any] = {"inputs": heads}
+        if outputs:
+            document["outputs"] = [{"name": name, "parameters": _where(place)} for name, place in outputs.items()]
+        return self._written(document, self.parameters, None)
 
     def _written(
         self, document: dict[str, Any], parameters: Mapping[str, bool | int | str], raw: Sequence[bytes] | None
@@ -98,6 +109,11 @@ def outputs_of(head_length: str | None, content: bytes) -> Iterator[Output]:
         size = int(tensor["parameters"]["binary_data_size"])
         yield name, datatype, shape, content[position : position + size]
         position += size
+
+
+def _where(place: SharedTensor) -> dict[str, Any]:
+    where = {"shared_memory_region": place.region, "shared_memory_byte_size": place.nbytes}
+    return where | ({"shared_memory_offset": place.offset} if place.offset else {})
 
 
 def _as_json(array: Array, datatype: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -10,15 +11,25 @@ from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
 from runner.services.access import headers_for, tls_for
 from runner.services.answers import answer, encoded_answer
-from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
+from runner.services.base import (
+    Endpoint,
+    ModelMetadata,
+    Region,
+    Route,
+    SharedMemoryKind,
+    SharedTensor,
+    Tensors,
+    TensorSpec,
+)
 from runner.services.calls import Calls
 from runner.services.control import IndexEntry, RepositoryView, ServerFacts
 from runner.services.http_calls import HttpCalls
 from runner.services.http_messages import HEAD_LENGTH, Array, Output, Writer, joined, outputs_of, parts
-from runner.services.names import datatypes_of, version_order
+from runner.services.names import datatypes_of, input_of, version_order
 from runner.services.pipeline import EnsembleStep, composing_models, models_behind
+from runner.services.regions import is_forgotten, one_region
 from runner.services.statistics import facts_in, statistics_in
-from runner.services.tensors import from_wire
+from runner.services.tensors import from_wire, to_wire
 from runner.services.tls import Tls
 
 if TYPE_CHECKING:
@@ -48,6 +59,10 @@ def _invalid(model: str, error: Exception) -> ServiceError:
 
 def _no_streams() -> ServiceError:
     return ServiceError("this service has no streams over HTTP", hint="write `workload.protocol: grpc`")
+
+
+def _region_path(kind: SharedMemoryKind, name: str) -> str:
+    return f"/v2/{kind}sharedmemory/region/{quote(name, safe='')}"
 
 
 class KServeHttp(RepositoryView):
@@ -147,6 +162,40 @@ class KServeHttp(RepositoryView):
     def encode(self, model: str, inputs: Tensors) -> bytes:
         """The headers that differ from request to request, an empty line, and the body."""
         return joined(*self._request(model, inputs))
+
+    def tensor_bytes(self, model: str, name: str, array: Array) -> bytes:
+        """An input as it lies in shared memory."""
+        datatypes = datatypes_of(self._metadata_of(model), [name])
+        with input_of(model, name):
+            return to_wire(array, datatypes[name])
+
+    def encode_shared(
+        self, model: str, inputs: Mapping[str, SharedTensor], outputs: Mapping[str, SharedTensor]
+    ) -> bytes:
+        """As `encode`, of tensors that lie in registered regions."""
+        datatypes = datatypes_of(self._metadata_of(model), inputs)
+        return joined(*self._writer.shared(inputs, outputs, datatypes))
+
+    def register_region(self, region: Region) -> None:
+        """Tell the server of a region; it opens it now."""
+        if region.kind == "system":
+            how = {"key": f"/{region.name}", "offset": 0}
+        else:
+            cuda: Any = region
+            how = {"raw_handle": {"b64": b64encode(cuda.handle).decode()}, "device_id": cuda.device}
+        doing = f"register {region.kind} shared memory {region.name!r} of {region.size} bytes"
+        path = f"{_region_path(region.kind, region.name)}/register"
+        self._http.command(path, {**how, "byte_size": region.size}, doing)
+
+    def unregister_region(self, kind: SharedMemoryKind, name: str) -> bool:
+        """Make the server forget one region; of an unknown one it says nothing. False while a request uses it."""
+        path = f"{_region_path(kind, one_region(name))}/unregister"
+        return is_forgotten(lambda: self._http.command(path, {}, f"unregister {kind} shared memory {name!r}"))
+
+    def registered_regions(self, kind: SharedMemoryKind) -> tuple[str, ...]:
+        """Names of the regions that the server knows, whosever they are."""
+        answer = self._http.read("GET", f"/v2/{kind}sharedmemory/status", f"list the {kind} shared memory")
+        return tuple(sorted(region["name"] for region in answer))
 
     def encode_stream(self, model: str, inputs: Tensors) -> bytes:
         """There are no streams over HTTP."""
