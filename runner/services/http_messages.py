@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from runner.services.base import SharedTensor, Tensors
 from runner.services.compression import compressed
+from runner.services.document import request_document
 from runner.services.names import input_of
 from runner.services.tensors import WIRE, to_wire
 
@@ -34,6 +35,8 @@ class Writer:
     compression: Literal["gzip", "deflate"] | None
     parameters: Mapping[str, bool | int | str]
     """Parameters of every request."""
+    in_sequence: bool = False
+    """Each leaves room for what the load engine says of its sequence."""
 
     def inference(self, model: str, inputs: Tensors, datatypes: Mapping[str, str]) -> tuple[dict[str, str], bytes]:
         """One inference."""
@@ -67,12 +70,10 @@ class Writer:
         return self._written(document, self.parameters, None)
 
     def _written(
-        self, document: dict[str, Any], parameters: Mapping[str, bool | int | str], raw: Sequence[bytes] | None
+        self, document: Mapping[str, Any], parameters: Mapping[str, bool | int | str], raw: Sequence[bytes] | None
     ) -> tuple[dict[str, str], bytes]:
         """Without `raw` the JSON is all of the body."""
-        if parameters:
-            document["parameters"] = parameters
-        json_part = json.dumps(document, separators=(",", ":")).encode()
+        json_part = request_document(document, parameters, in_sequence=self.in_sequence)
         headers = {"Content-Type": "application/json" if raw is None else "application/octet-stream"}
         if raw is not None:
             headers[HEAD_LENGTH] = str(len(json_part))

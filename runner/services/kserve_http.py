@@ -47,6 +47,7 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
         accept=None if workload.response_compression == "none" else workload.response_compression,
         calls=Calls.of(workload),
         outputs=workload.output_tensors or workload.tensors,
+        sequences=workload.sequences is not None,
     )
 
 
@@ -80,11 +81,12 @@ class KServeHttp(RepositoryView):
         accept: Literal["gzip", "deflate"] | None = None,
         calls: Calls = Calls(),  # noqa: B008  # frozen
         outputs: Literal["binary", "json"] | None = None,
+        sequences: bool = False,
     ) -> None:
         self._calls = calls
         self._headers, self._tls = tuple(headers), tls
         self._http = HttpCalls(address, timeout_s=timeout_s, headers=headers, tls=tls, models=self.models)
-        self._writer = Writer(tensors, outputs or tensors, compression, calls.parameters)
+        self._writer = Writer(tensors, outputs or tensors, compression, calls.parameters, in_sequence=sequences)
         # Only of the load: this client reads what it asks for itself in clear.
         self._accept = (("Accept-Encoding", accept),) if accept else ()
         self._known: dict[str, ModelMetadata] = {}

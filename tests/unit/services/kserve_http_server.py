@@ -31,6 +31,8 @@ class HttpServer:
     """Of each kind, name -> what it was registered with."""
     in_use: set[str] = field(default_factory=set)
     """Regions that are not forgotten."""
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    """Of each inference."""
 
 
 class _Quiet(ThreadingHTTPServer):
@@ -81,6 +83,7 @@ def serving_http(fake: FakeServer, context: ssl.SSLContext | None = None) -> Ite
             model = self.path.split("/")[3]
             split = int(self.headers.get("Inference-Header-Content-Length") or len(body))
             head = json.loads(body[:split])
+            seen.parameters.append(head.get("parameters", {}))
             inputs, position = {}, split
             for tensor in head["inputs"]:
                 if "data" in tensor:
