@@ -340,17 +340,12 @@ class Workload(Call):
         return self
 
     @model_validator(mode="after")
-    def _memory_is_shared_over_grpc(self) -> Self:
-        protocol = str(self.protocol)
-        if self.shared_memory != "none" and protocol != "grpc":
-            raise refuse("shared_memory", f"expected `none` beside protocol `{protocol}`", "write `protocol: grpc`")
-        return self
-
-    @model_validator(mode="after")
     def _tensors_fit_protocol(self) -> Self:
         for name in ("tensors", "output_tensors"):
             if getattr(self, name) == "json" and self.protocol != "http":
                 raise refuse(name, "expected `binary`: only HTTP carries tensors as JSON")
+            if getattr(self, name) == "json" and self.shared_memory != "none":
+                raise refuse(name, "expected `binary`: tensors in shared memory do not travel", f"remove `{name}`")
         return self
 
     @model_validator(mode="after")

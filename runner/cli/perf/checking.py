@@ -125,14 +125,14 @@ _RULES: tuple[Rule, ...] = (
         lambda o: _most_levels(o) > MOST_LEVELS,
         f"--concurrency-range and --request-rate-range: expected at most {MOST_LEVELS:,} levels, widen the step",
     ),
-    (
-        lambda o: o.protocol == "http" and o.shared_memory != "none",
-        "--shared-memory: regions are used over gRPC, add -i grpc",
-    ),
     (lambda o: o.shared_memory != "none" and o.streaming, "--shared-memory: not over streams"),
     (
         lambda o: o.protocol == "grpc" and "json" in (o.input_format, o.output_format),
         "--input-tensor-format and --output-tensor-format: only HTTP carries tensors as JSON",
+    ),
+    (
+        lambda o: o.shared_memory != "none" and "json" in (o.input_format, o.output_format),
+        "--input-tensor-format and --output-tensor-format: tensors in shared memory do not travel, remove them",
     ),
     (
         lambda o: not o.collect_metrics and {"--metrics-url", "--metrics-interval"} & set(o.given),

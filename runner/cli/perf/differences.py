@@ -94,9 +94,10 @@ DIFFERENCES = (
     Difference("sequences", "several requests of one may be in flight at a rate", "one at a time", "as with "
                "`--serial-sequences`; their order is their meaning"),
     Difference("data streams of sequences", "chosen at random", "used in turn, as its manual says", ""),
-    Difference("shared memory over HTTP", "possible", "over gRPC only", "not built yet"),
     Difference("shared memory", "one name for all clients, unregisters those of others", "regions of its own",
                "two clients of one server must not break each other"),
+    Difference("`--input-tensor-format json` beside shared memory", "has no effect", "is refused",
+               "tensors in shared memory do not travel"),
     Difference(
         "`--trace-level` and its like", "changes the settings of all models, for good; a rate without a level too",
         "changes those of the measured model, and puts them back however the run ends; a rate needs a level",

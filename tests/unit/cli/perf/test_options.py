@@ -80,7 +80,7 @@ HONOURED: dict[str, tuple[str, str, Any]] = {
     "--shape": ("--shape a:b:3,4 --shape c:1", "workload.shape", {"a:b": [3, 4], "c": [1]}),
     "--string-length": ("--string-length 7", "workload.generate", {"text_length": 7}),
     "--string-data": ("--string-data 'a ${b}'", "workload.generate", {"text": "a ${b}"}),
-    "--shared-memory": ("-i grpc --shared-memory cuda", "workload.shared_memory", "cuda"),
+    "--shared-memory": ("--shared-memory cuda", "workload.shared_memory", "cuda"),
     "--output-shared-memory-size": ("-i grpc --shared-memory system --output-shared-memory-size 2048",
                                     "workload.output_bytes", "2KiB"),
     "--input-tensor-format": ("--input-tensor-format json --output-tensor-format json", "workload.tensors", "json"),
