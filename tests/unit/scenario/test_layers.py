@@ -215,3 +215,14 @@ def test_a_file_merges_maps_and_an_address_replaces_them(desk):
     assert dict(merged) == {"load.concurrency": (1, 2), "workload.batch": (4,)}
     replaced = desk.load(text, set_=["matrix.axes={workload.batch: [4]}"]).scenario.matrix.axes
     assert dict(replaced) == {"workload.batch": (4,)}
+
+
+def test_a_target_that_is_not_chosen_is_tried_below_the_options(desk):
+    """An option that exchanges a step takes nothing away from a target that sets something in the old one."""
+    (desk.folder / "photos").mkdir()
+    text = BASE + "setup: {images: {kind: dataset, source: synthetic_jpeg, count: 4}}\n"
+    text += "targets: {a: {}, b: {set: {setup.images.width: [320, 640]}}}\n"
+    option = "setup.images={kind: dataset, source: folder, path: photos}"
+    for target in ("a", "b"):
+        loaded = desk.load(text, target=target, set_=[option])
+        assert loaded.scenario.setup["images"].source == "folder"
