@@ -30,7 +30,7 @@ def show_plan(options: ScenarioOptions, as_json: bool) -> None:
     """Print the plan of a scenario on stdout; changes nothing."""
     from runner.workflow import plan_scenario
 
-    plan = plan_scenario(options.load())
+    plan = plan_scenario(options.load_matrix())
     if as_json:
         print_json(plan.as_dict())
         return

@@ -81,6 +81,24 @@ def test_plan_and_dry_run_show_the_points_and_change_nothing(
     assert not (tmp_path / "home" / "scenarios").exists()
 
 
+def test_an_override_that_the_matrix_replaces_is_told(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tuned.yaml").write_text("load: {concurrency: 8}\n")
+    for option, place in (
+        (["--set", "load.concurrency=8"], "--set load.concurrency=8"),
+        (["--set", "load={kind: concurrency, concurrency: 8}"], "--set load="),
+        (["--values", "tuned.yaml"], "tuned.yaml:1:21"),
+    ):
+        assert invoke(["plan", "verbs.yaml", *option]) == 0
+        told = capsys.readouterr().err
+        assert told.startswith(f"warning: {place}")
+        assert "has no effect on load.concurrency: the matrix gives it its values" in told
+    for option in (["--set", "workload.batch=2"], ["--set", "matrix.axes.load.concurrency=[8]"]):
+        assert invoke(["plan", "verbs.yaml", *option]) == 0
+        assert not capsys.readouterr().err
+
+
 def test_setup_then_reset(server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["setup", "verbs.yaml"]) == 0
     captured = capsys.readouterr()
