@@ -99,7 +99,7 @@ def _fitting(places: Sequence[Column], rows: Sequence[Row], console: Console) ->
     if len(_models(rows, "server")) > MAX_MODELS:
         forms = []
     fewer = [EXPENDABLE[:count] for count in range(len(EXPENDABLE) + 1)]
-    candidates = [(form, ()) for form in forms]
+    candidates: list[tuple[list[Column], tuple[str, ...]]] = [(form, ()) for form in forms]
     candidates += [([each for each in together if each[0] not in lacking], lacking) for lacking in fewer]
     tables = [(_table(columns, rows), lacking) for columns, lacking in candidates]
     return next((found for found in tables if _width(found[0], console) <= console.width), tables[-1])
