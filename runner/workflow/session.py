@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -108,6 +109,7 @@ class Session:
     last: Planned | None = None
     """What the run measures last."""
     _warm: bool = False
+    _held: ExitStack = field(default_factory=ExitStack)
     ceilings: dict[int, float] = field(default_factory=dict)
     """Requests in flight -> what the engine alone could send; the two sides of a comparison share them."""
 
@@ -138,8 +140,16 @@ class Session:
             self.ceilings[concurrency] = engine_ceiling_per_s(self.rooms.engine, concurrency)
         return self.ceilings[concurrency]
 
+    def use_state(self) -> None:
+        """Keep resets of this scenario away until the session is closed."""
+        from runner.workflow.groups import state_of
+
+        if not self.prepared:
+            self._held.enter_context(state_of(self.loaded, self.options.home).in_use())
+
     def close(self) -> None:
         """Give back what was kept open between points."""
+        self._held.close()
         if self.rooms.telemetry is not None:
             self.rooms.telemetry.close()
 
