@@ -47,8 +47,8 @@ VERBS = {
 
 
 _KEPT = {
-    "run": "finished points are kept; `scenario run --resume` goes on with the next one",
-    "tune": "finished points are kept; `scenario tune --resume` goes on with the next one",
+    "run": "finished points are kept; the same command with --resume goes on with the next one",
+    "tune": "finished points are kept; the same command with --resume goes on with the next one",
     "perf": "finished points are kept",
     "setup": "finished steps are kept; `scenario setup` goes on with the next one",
 }

@@ -191,8 +191,8 @@ def test_a_file_that_nobody_looks_after_is_a_sentence(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("verb", "kept"),
     [
-        ("run", "finished points are kept; `scenario run --resume` goes on with the next one"),
-        ("tune", "finished points are kept; `scenario tune --resume` goes on with the next one"),
+        ("run", "finished points are kept; the same command with --resume goes on with the next one"),
+        ("tune", "finished points are kept; the same command with --resume goes on with the next one"),
         ("setup", "finished steps are kept; `scenario setup` goes on with the next one"),
         ("selftest", ""),
     ],
