@@ -49,4 +49,12 @@ def tls_hint(details: str) -> str | None:
     return None
 
 
+def unreachable_hint(details: str) -> str:
+    """What to do when no call comes through over gRPC."""
+    if re.search("Socket closed|http1", details):
+        return "something listens there: an HTTP port (gRPC is usually on 8001), or a server that is just starting"
+    return "nothing answers there: is the server running?"
+
+
+NO_HTTP = "perhaps it is a gRPC port (HTTP is usually on 8000): name the other port, or the other protocol"
 CREDENTIALS = "the server wants other credentials: see workload.headers, or launch.headers"

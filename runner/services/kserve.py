@@ -15,7 +15,15 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.access import CREDENTIALS, RefusedError, headers_for, is_restricted, tls_for, tls_hint
+from runner.services.access import (
+    CREDENTIALS,
+    RefusedError,
+    headers_for,
+    is_restricted,
+    tls_for,
+    tls_hint,
+    unreachable_hint,
+)
 from runner.services.answers import encoded_answer
 from runner.services.base import (
     Endpoint,
@@ -347,7 +355,7 @@ class KServeGrpc(RepositoryView):
                     return RefusedError(f"{where}: {details}", hint=CREDENTIALS)
                 if hint := tls_hint(details):
                     return (RefusedError if self._tls else ServiceError)(f"{where}: {details}", hint=hint)
-                return ServiceError(f"{where}: {details}", hint="nothing answers there: is the server running?")
+                return ServiceError(f"{where}: {details}", hint=unreachable_hint(details))
             case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
                 return RefusedError(f"{where}: {code.name}: {details}", hint=CREDENTIALS)
             case grpc.StatusCode.UNIMPLEMENTED:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.access import CREDENTIALS, RefusedError, headers_for, tls_for, tls_hint
+from runner.services.access import CREDENTIALS, NO_HTTP, RefusedError, headers_for, tls_for, tls_hint
 from runner.services.answers import answer, encoded_answer
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
 from runner.services.calls import Calls
@@ -334,6 +334,8 @@ class KServeHttp(RepositoryView):
             )
         if type(error).__module__ == "ssl" or "SSL" in str(error):
             return RefusedError(f"{where}: {error}", hint=tls_hint("tls"))
+        if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
+            return RefusedError(f"{where}: what answers there speaks no HTTP", hint=NO_HTTP)
         what = f"{where}: {str(error) or type(error).__name__}"
         return ServiceError(what, hint="nothing answers there: is the server running?")
 

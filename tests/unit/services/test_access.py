@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.scenario.case import launch_of
 from runner.scenario.schema import RemoteLaunch, Scenario, TlsSettings, Workload
-from runner.services.access import headers_for, tls_for
+from runner.services.access import headers_for, tls_for, unreachable_hint
 from runner.services.base import Endpoint
 from runner.services.tls import Tls
 
@@ -39,3 +39,9 @@ def test_a_remote_launch_is_reached_as_the_workload_is_sent() -> None:
     reached = launch_of(Scenario.model_validate(document))
     assert isinstance(reached, RemoteLaunch)
     assert reached.tls == TlsSettings(verify=False)
+
+
+def test_a_port_that_hangs_up_is_told_apart_from_one_where_nobody_listens() -> None:
+    for details in ("UNAVAILABLE: ipv4:127.0.0.1:8000: Socket closed", "Trying to connect an http1.x server"):
+        assert "an HTTP port" in unreachable_hint(details)
+    assert "is the server running?" in unreachable_hint("ipv4:127.0.0.1:9: Connection refused")
