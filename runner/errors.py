@@ -11,6 +11,7 @@ RunnerError (1)                 a defect of this tool
 └── GateError (10)              a service-level objective or a comparison gate was missed
 
 Interruptions are not errors: KeyboardInterrupt (130) and its subclass Terminated (143); the run can be resumed.
+Neither is a reader of our output that leaves early, as `head` does (141).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 EXIT_OK = 0
 EXIT_SIGINT = 130
+EXIT_SIGPIPE = 141
 EXIT_SIGTERM = 143
 
 

@@ -56,6 +56,23 @@ def locked(path: Path, *, on_wait: Callable[[str], None] | None = None) -> Itera
         os.close(descriptor)
 
 
+@contextmanager
+def used(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path` together with others, against whoever wants it alone.
+
+    Where the file system cannot lock, nobody is kept out.
+
+    Raises:
+        LockedError: a live process holds it alone.
+        OSError: the file cannot be made.
+    """
+    descriptor = _acquire(path, operation=fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def is_locked(path: Path) -> bool:
     """Whether a live process holds the lock at `path`."""
     try:
@@ -92,14 +109,14 @@ def _patiently(path: Path, on_wait: Callable[[str], None] | None) -> int:
         time.sleep(_POLL_S)
 
 
-def _acquire(path: Path, *, create: bool = True) -> int:
+def _acquire(path: Path, *, create: bool = True, operation: int = fcntl.LOCK_EX) -> int:
     """A descriptor that holds the lock."""
     while True:
         # Never through a link: some locks lie in folders where everybody may make one, and a lock file is emptied.
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         descriptor = os.open(path, flags, 0o644)
         try:
-            _lock(descriptor, path)
+            _lock(descriptor, path, operation)
             # The file may have been removed between our open and our lock: then the lock guards nothing.
             if _same_file(descriptor, path):
                 return descriptor
@@ -109,9 +126,9 @@ def _acquire(path: Path, *, create: bool = True) -> int:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def _lock(descriptor: int, path: Path, operation: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except OSError as error:
         found = _read(descriptor)
         if error.errno in _BUSY or (found is not None and found.may_live()):

@@ -102,7 +102,7 @@ def run_against(options: ScenarioOptions, against: Against, run_options: RunOpti
     from runner.workflow.against import run_against as measure
 
     against.check()
-    a, b = (side.load() for side in against.sides(options))
+    a, b = (side.load_matrix() for side in against.sides(options))
     return measure(a, b, run_options, observer)
 
 

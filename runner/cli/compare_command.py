@@ -36,16 +36,21 @@ def gate_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def where_runs_are(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --output-dir, for runs that are named without their folder."""
+    return click.option(
+        "--output-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("runs"),
+        show_default=True,
+        help="Where runs are that are named without their folder.",
+    )(function)
+
+
 @click.command("compare")
 @click.argument("run_a", metavar="A")
 @click.argument("run_b", metavar="B")
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Where runs are that are named without their folder.",
-)
+@where_runs_are
 @gate_options
 @click.option(
     "--format",

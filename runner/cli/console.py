@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from runner.results.run import Run
 
 
+def is_terminal(stream: Any) -> bool:
+    """Whether escape codes are understood: a terminal, and not one that calls itself dumb, as in editors."""
+    return os.environ.get("TERM") != "dumb" and hasattr(stream, "isatty") and stream.isatty()
+
+
 def use_color(stream: Any) -> bool:
     """Colour only on a terminal, and never where NO_COLOR (no-color.org) asks for none."""
-    return not os.environ.get("NO_COLOR") and hasattr(stream, "isatty") and stream.isatty()
+    return not os.environ.get("NO_COLOR") and is_terminal(stream)
 
 
 def note(message: str) -> None:

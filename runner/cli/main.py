@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from runner import __version__
-from runner.errors import EXIT_OK, EXIT_SIGINT, EXIT_SIGTERM, RunnerError, Terminated
+from runner.errors import (
+    EXIT_OK,
+    EXIT_SIGINT,
+    EXIT_SIGPIPE,
+    EXIT_SIGTERM,
+    RigError,
+    RunnerError,
+    Terminated,
+    UsageError,
+)
 
 # Verb -> (module, one line). The lines stand here so that `--help` imports none of the modules.
 VERBS = {
@@ -36,11 +46,30 @@ VERBS = {
 }
 
 
+_KEPT = {
+    "run": "finished points are kept; the same command with --resume goes on with the next one",
+    "tune": "finished points are kept; the same command with --resume goes on with the next one",
+    "perf": "finished points are kept",
+    "setup": "finished steps are kept; `scenario setup` goes on with the next one",
+}
+"""What a verb leaves behind when it is interrupted; the others leave nothing half done."""
+
+
+class _ReaderLeftError(Exception):
+    """Nobody reads our output any more; click would make exit code 1 of a BrokenPipeError."""
+
+
 class Verbs(click.Group):
     """Imports a verb's module only when that verb is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeftError from error
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
@@ -49,9 +78,23 @@ class Verbs(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise UsageError(f"there is no command {args[0]!r}", hint=_meant(args[0]))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _meant(word: str) -> str:
+    if word.endswith((".yaml", ".yml")):
+        return f"a command comes first: scenario run {word}"
+    close = difflib.get_close_matches(word, VERBS, n=1)
+    return f"did you mean {close[0]}?" if close else f"commands: {', '.join(VERBS)}"
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,27 +112,54 @@ def invoke(argv: Sequence[str] | None = None) -> int:
     """Run the command line; every error becomes a message on stderr and the exit code of its kind."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
+        return _invoke(argv)
+    except (_ReaderLeftError, BrokenPipeError):
+        return _unheard()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _invoke(argv: Sequence[str] | None) -> int:
+    from runner.cli.console import print_error
+
+    try:
         result = cli.main(args=list(argv) if argv is not None else None, prog_name="scenario", standalone_mode=False)
     except RunnerError as error:
-        from runner.cli.console import print_error
-
         print_error(error)
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print_error(_of_a_file(error))
+        return RigError.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
         # click turns every KeyboardInterrupt, our Terminated included, into its own Abort.
         if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
             return _interrupted("terminated", EXIT_SIGTERM, argv)
         return _interrupted("interrupted", EXIT_SIGINT, argv)
-    except BrokenPipeError:
-        # The reader of our stdout left; there is nobody to tell, and Python must not try again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return result if isinstance(result, int) else EXIT_OK
+
+
+def _of_a_file(error: OSError) -> RigError:
+    """What the system says of a file that no module looks after."""
+    return RigError(
+        f"cannot read or write {os.fsdecode(error.filename)}: {error.strerror}",
+        hint="check that the folder exists, its owner and permissions, and the space on its disk",
+    )
+
+
+def _unheard() -> int:
+    """Whoever read our output has left: there is nobody to tell, and Python must not try again at exit.
+
+    Not 0: what was left unsaid may have been a gate that was missed.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    return EXIT_SIGPIPE
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
@@ -98,7 +168,6 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 def _interrupted(word: str, code: int, argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    verb = words[0] if words and words[0] in ("tune", "perf") else "run"
-    resume = "" if verb == "perf" else f"; `scenario {verb} --resume` goes on with the next one"
-    click.echo(f"{word}: finished points are kept{resume}", err=True)
+    kept = _KEPT.get(words[0]) if words else None
+    click.echo(f"{word}: {kept}" if kept else word, err=True)
     return code

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.cli.console import note
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ class ScenarioOptions:
         from runner.runtimes.host import satisfied
 
         return self._loaded(self.target, satisfied)
+
+    def load_matrix(self) -> LoadedScenario:
+        """As `load`, for what goes through the points of the matrix; says which overrides the matrix replaces."""
+        loaded = self.load()
+        for place, address in loaded.overruled():
+            note(f"warning: {place} has no effect on {address}: the matrix gives it its values; shorten that axis")
+        return loaded
 
     def load_for(self, target: str | None) -> LoadedScenario:
         """Load it for a target, whatever that requires; None: for the first one."""

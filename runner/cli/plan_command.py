@@ -10,6 +10,7 @@ import click
 
 from runner.cli.console import print_json
 from runner.cli.options import ScenarioCommand, ScenarioOptions, scenario_options
+from runner.units import rough_duration
 
 if TYPE_CHECKING:
     from runner.workflow import Plan
@@ -30,7 +31,7 @@ def show_plan(options: ScenarioOptions, as_json: bool) -> None:
     """Print the plan of a scenario on stdout; changes nothing."""
     from runner.workflow import plan_scenario
 
-    plan = plan_scenario(options.load())
+    plan = plan_scenario(options.load_matrix())
     if as_json:
         print_json(plan.as_dict())
         return
@@ -44,8 +45,8 @@ def show_plan(options: ScenarioOptions, as_json: bool) -> None:
         click.echo(f"  order  {line}")
     measured = f"{_count(len(plan.measurements), 'measurement')} on {_count(plan.server_starts, 'server')}"
     endless = "load until you stop it (measure.soak)"
-    load = endless if plan.longest_s is None else f"at most about {plan.longest_s / 60:.0f} min of load"
-    click.echo(f"{plan.points} points, {measured}: {load}; {plan.free_bytes / 2**30:.0f} GiB free")
+    load = endless if plan.longest_s is None else f"at most about {rough_duration(plan.longest_s)} of load"
+    click.echo(f"{_count(plan.points, 'point')}, {measured}: {load}; {plan.free_bytes / 2**30:.0f} GiB free")
 
 
 def _order(plan: Plan) -> Iterator[str]:

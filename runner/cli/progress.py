@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.cli.console import note, use_color
+from runner.cli.console import is_terminal, note, use_color
 from runner.results.sentence import capacity_sentence
 from runner.workflow import Observer, Silent
 
@@ -42,7 +42,7 @@ def observer_for(mode: str) -> Iterator[Observer]:
 
 def wants_live(mode: str) -> bool:
     """Whether a display is redrawn: where it is asked for, else on a terminal."""
-    return mode == "live" or (mode == "auto" and sys.stderr.isatty())
+    return mode == "live" or (mode == "auto" and is_terminal(sys.stderr))
 
 
 class PlainObserver:

@@ -6,26 +6,31 @@ from pathlib import Path
 
 import click
 
+from runner.cli.compare_command import find_run, where_runs_are
 from runner.cli.console import note
 
 
 @click.command("report")
-@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def command(run_directory: Path) -> None:
-    """Write points.csv, points.json, stages.csv and combined.csv of RUN again and print its table.
+@click.argument("run_name", metavar="RUN")
+@where_runs_are
+def command(run_name: str, output_dir: Path) -> None:
+    """Print the table of RUN, and write its points.csv, points.json, stages.csv and combined.csv again.
 
     Of a study also study.json and trials.csv; printed is what it found.
     """
     from runner.cli.console import print_table
-    from runner.report import load_run
     from runner.report.study_text import study_text
+    from runner.results.directory import RunDirectory
     from runner.workflow.reporting import write_all_reports
     from runner.workflow.tuning.summary import study_of
 
-    run = load_run(run_directory)
-    written, study = write_all_reports(run_directory), study_of(run)
+    directory = RunDirectory.open(find_run(run_name, output_dir))
+    run = directory.load()
+    study = study_of(run)
     if study is None:
         print_table(run)
     else:
         click.echo(study_text(run, study))
-    note(f"wrote {', '.join(path.name for path in written)} in {run_directory}")
+    # After the table: it can be read where nothing can be written.
+    written = write_all_reports(directory.path)
+    note(f"wrote {', '.join(path.name for path in written)} in {directory.path}")

@@ -46,7 +46,7 @@ def command(
         with observer_for(progress) as observer:
             outcomes = run_against(options, against, run_options, observer)
         return show(against, outcomes)
-    loaded = options.load()
+    loaded = options.load_matrix()
     with observer_for(progress) as observer:
         outcome = run_scenario(loaded, run_options, observer)
     print_table(outcome.run)

@@ -6,19 +6,13 @@ from pathlib import Path
 
 import click
 
-from runner.cli.compare_command import find_run
+from runner.cli.compare_command import find_run, where_runs_are
 from runner.errors import EXIT_OK, PointsError
 
 
 @click.command("verify")
 @click.argument("run", metavar="RUN")
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Where runs are that are named without their folder.",
-)
+@where_runs_are
 def command(run: str, output_dir: Path) -> int:
     """Check the digests of RUN, make every number again from its raw counts, and print what differs.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ MAX_ROWS = 8
 """A longer run shows the fastest point of each diagnosis; stages.csv has all of them."""
 MAX_MODELS = 3
 NAME_LENGTHS = (14, 6)
+EXPENDABLE = ("residual", "other", "client", "network")
+"""Columns that a narrow terminal loses, in this order."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ def print_stages(run: Run, places: Sequence[tuple[str, Callable[[Point], str]]],
         return
     fastest = _fastest(rows)
     shown = rows if len(rows) <= MAX_ROWS else [row for row in rows if row in fastest.values()]
-    table = _fitting([_of_point(*place) for place in places], shown, console)
+    table, lacking = _fitting([_of_point(*place) for place in places], shown, console)
     console.print("", _title(len(shown), len(rows)), sep="\n")
     console.print(table, width=max(console.width, _width(table, console)), crop=False)
     keys = [row.key for row in rows]
-    for line in (*_legend(shown), *(_explained(row, keys.count(key)) for key, row in fastest.items())):
+    for line in (*_legend(shown, lacking), *(_explained(row, keys.count(key)) for key, row in fastest.items())):
         console.print(line)
 
 
@@ -87,17 +89,23 @@ def _title(shown: int, count: int) -> str:
 # --- the table ----------------------------------------------------------------------------------------------------
 
 
-def _fitting(places: Sequence[Column], rows: Sequence[Row], console: Console) -> Table:
-    """Model names as long as they fit; all models in one column where there are many."""
-    forms = [_columns(places, rows, _model_columns(rows, length)) for length in NAME_LENGTHS]
-    forms.append(_columns(places, rows, [("compute", _computing(None))]))
+def _fitting(places: Sequence[Column], rows: Sequence[Row], console: Console) -> tuple[Table, Sequence[str]]:
+    """The fullest table that fits, and the columns that it lacks for want of room.
+
+    Model names are as long as they fit; many models share one column; then columns are left out, numbers never cut.
+    """
+    forms = [_columns(places, _model_columns(rows, length)) for length in NAME_LENGTHS]
+    together = _columns(places, [("compute", _computing(None))])
     if len(_models(rows, "server")) > MAX_MODELS:
-        forms = forms[-1:]
-    tables = [_table(columns, rows) for columns in forms]
-    return next((table for table in tables if _width(table, console) <= console.width), tables[-1])
+        forms = []
+    fewer = [EXPENDABLE[:count] for count in range(len(EXPENDABLE) + 1)]
+    candidates: list[tuple[list[Column], tuple[str, ...]]] = [(form, ()) for form in forms]
+    candidates += [([each for each in together if each[0] not in lacking], lacking) for lacking in fewer]
+    tables = [(_table(columns, rows), lacking) for columns, lacking in candidates]
+    return next((found for found in tables if _width(found[0], console) <= console.width), tables[-1])
 
 
-def _columns(places: Sequence[Column], rows: Sequence[Row], models: Sequence[Column]) -> list[Column]:
+def _columns(places: Sequence[Column], models: Sequence[Column]) -> list[Column]:
     return [
         *places,
         ("mean", lambda row: number_text(row.table.total_ms)),
@@ -135,15 +143,18 @@ def _inside(model: str) -> Callable[[Row], str]:
     return lambda row: number_text(row.table.sum_ms("inside", model=model))
 
 
-def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    """No column is narrower than what stands in it: rich would cut numbers."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    for name, _ in columns:
-        table.add_column(name, justify="left" if name == "limit" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell(row) for _, cell in columns))
+    cells = [[cell(row) for row in rows] for _, cell in columns]
+    for (name, _), column in zip(columns, cells, strict=True):
+        widest = max(map(len, (name, *column)))
+        table.add_column(name, justify="left" if name == "limit" else "right", no_wrap=True, min_width=widest)
+    for row in zip(*cells, strict=True):
+        table.add_row(*row)
     return table
 
 
@@ -155,8 +166,10 @@ def _width(table: Table, console: Console) -> int:
 # --- the words ----------------------------------------------------------------------------------------------------
 
 
-def _legend(rows: Sequence[Row]) -> Iterator[str]:
+def _legend(rows: Sequence[Row], lacking: Sequence[str]) -> Iterator[str]:
     yield "mean = client + network + queue + models + other + residual"
+    if lacking:
+        yield f"too narrow for: {', '.join(lacking)}"
     if any(part.stage == "overlap" for row in rows for part in row.table.parts):
         yield "other is below 0 where times overlap: of models beside each other, or of a model and its answer's way on"
     if any(part.where == "inside" for row in rows for part in row.table.parts):

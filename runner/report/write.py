@@ -11,6 +11,7 @@ from runner.report.histograms import SUFFIX, histogram_log
 from runner.report.points import points_csv, points_json
 from runner.report.repeats import has_repeats, repeats_csv
 from runner.report.stages import stages_csv
+from runner.results.artefacts import check_journal
 from runner.results.directory import RunDirectory, refresh_artefacts
 from runner.results.files import make_folder, write_atomic
 from runner.results.run import Run, load_run
@@ -22,13 +23,17 @@ def write_reports(
     """Write the reports of the run in `path`, each file replaced at once; returns them without the histograms.
 
     `more` are files that the caller has made already, with their paths in the run directory.
+
+    Raises:
+        RigError: the run has ended, and its journal was changed since.
     """
     run = load_run(path)
     directory = RunDirectory(path)
+    check_journal(directory, run.manifest)
     make_folder(directory.histograms)
     written = [write_atomic(path / name, data) for name, data in (*report_files(run, formats), *more)]
     if run.manifest.artefacts:
-        refresh_artefacts(directory)
+        refresh_artefacts(directory, only=written)
     return [file for file in written if file.parent == path]
 
 

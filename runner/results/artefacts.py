@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from runner.errors import RigError
 from runner.results.directory import RunDirectory, digest_of
 from runner.results.files import sha256_of
 from runner.results.manifest import Manifest, artefacts_in
@@ -23,6 +24,21 @@ def check_digests(directory: RunDirectory, manifest: Manifest) -> Iterator[Discr
         elif (found := sha256_of(path)) != artefact.sha256:
             yield Discrepancy(artefact.path, "", "sha256", artefact.sha256, found)
     yield from _resolved(directory.resolved_path, manifest)
+
+
+def check_journal(directory: RunDirectory, manifest: Manifest) -> None:
+    """The journal is the one that the run ended with.
+
+    Raises:
+        RigError: it was changed since.
+    """
+    listed = {artefact.path: artefact.sha256 for artefact in manifest.artefacts}
+    path = directory.journal_path
+    if listed.get(path.name, "") not in ("", sha256_of(path)):
+        raise RigError(
+            f"{path} is not as the run left it, so its reports are not replaced",
+            hint="`scenario verify` lists what differs; restore the journal from a copy",
+        )
 
 
 def _resolved(path: Path, manifest: Manifest) -> Iterator[Discrepancy]:

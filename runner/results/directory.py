@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -280,11 +280,19 @@ class RunWriter:
         self._journal.append(kind, body)
 
 
-def refresh_artefacts(directory: RunDirectory) -> None:
-    """List every file of the run with its digest in the manifest."""
+def refresh_artefacts(directory: RunDirectory, only: Collection[Path] | None = None) -> None:
+    """List every file of the run with its digest in the manifest.
+
+    With `only` the digests of these files alone are taken anew: those of the others still prove what was measured.
+    """
     manifest = read_manifest(directory.manifest_path)
-    artefacts = artefacts_in(directory.path, ignore=("manifest.json",))
-    replace(manifest, artefacts=artefacts).write(directory.manifest_path)
+    found = artefacts_in(directory.path, ignore=("manifest.json",))
+    if only is not None:
+        anew = {path.relative_to(directory.path).as_posix() for path in only}
+        listed = {artefact.path: artefact for artefact in manifest.artefacts}
+        listed |= {artefact.path: artefact for artefact in found if artefact.path in anew}
+        found = tuple(listed[name] for name in sorted(listed))
+    replace(manifest, artefacts=found).write(directory.manifest_path)
 
 
 def runs_in(base: Path) -> list[RunDirectory]:

@@ -100,18 +100,22 @@ def _together(parts: Sequence[SeriesSummary], weights: Sequence[float]) -> Serie
     )
 
 
-def cpu_share(series: Series, name: str) -> float | None:
+Span = Literal["delta", "whole"]
+"""What a counter grew by: over the window, or from before the load to after it."""
+
+
+def cpu_share(series: Series, name: str, span: Span = "delta") -> float | None:
     """A CPU time of the host as a share of what the usable CPUs had."""
-    part, total = _delta(series, f"host.{name}"), _delta(series, "host.cpu_total_s")
+    part, total = (_counted(series, f"host.{each}", span) for each in (name, "cpu_total_s"))
     return part / total if part is not None and total else None
 
 
-def foreign_cpu_share(series: Series) -> float | None:
+def foreign_cpu_share(series: Series, span: Span = "delta") -> float | None:
     """Part of the usable CPUs that neither the client nor the server used; None where the server's is not known.
 
     May be a little below zero: the kernel books time on a CPU by ticks and that of a process exactly.
     """
-    shares = [cpu_share(series, name) for name in ("cpu_busy_s", "client_cpu_s", "server_cpu_s")]
+    shares = [cpu_share(series, name, span) for name in ("cpu_busy_s", "client_cpu_s", "server_cpu_s")]
     busy, client, server = shares
     return None if busy is None or client is None or server is None else busy - client - server
 
@@ -140,6 +144,8 @@ def _over_gpus(series: Series, name: str, statistic: str, combine: Callable[[lis
     return combine(known)
 
 
-def _delta(series: Series, name: str) -> float | None:
+def _counted(series: Series, name: str, span: Span) -> float | None:
     found = series.get(name)
-    return None if found is None else found.delta
+    if found is None:
+        return None
+    return found.delta if span == "delta" else found.whole

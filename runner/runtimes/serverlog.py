@@ -9,12 +9,17 @@ from pathlib import Path
 
 _TAIL_BYTES = 256 * 1024
 _HARMLESS = re.compile(r"CudaDriverHelper|unable to create stream|NVML|DCGM|pinned system memory|CUDA memory pool")
-_ERROR = re.compile(r"^E\d{4} |^error: |^Signal \((?!2\)|15\))")
-_PREFIX = re.compile(r"^[EWIF]\d{4} [\d:.]+ +\d+ \S+\] +")
+_FLAG = (
+    r"unrecognized option '--([^'=]+)|option '--([^'=]+)' (?:requires|doesn't allow) an argument"
+    r"|Bad option: \"--([^\"]+)\""
+)
+_ERROR = re.compile(rf"^E\d{{4}} |^error: |^Signal \((?!2\)|15\))|^(?:/\S+: )?(?:{_FLAG})")
+_PREFIX = re.compile(r"^[EWIF]\d{4} [\d:.]+ +\d+ \S+\] +|^/\S+/(?=\w+: )")
 _LOAD_FAILURE = re.compile(r"^E\d{4} .*failed to load '([^']+)'")
 _PORT_TAKEN = re.compile(r"already in use", re.IGNORECASE)
 
 _REMEDIES = (
+    (_FLAG, "correct or remove server.flags.{0}: this server has no such flag, or not with such a value"),
     (
         r"No module named '([^']+)'",
         "install {0!r} into the environment that runs `scenario`: its Python serves the model",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -15,7 +15,7 @@ from runner.builtin import nearest
 from runner.scenario.arrivals import ArrivalsError, read_intervals, read_timestamps
 from runner.scenario.diagnostics import Diagnostic, diagnose, did_you_mean
 from runner.scenario.interpolation import SYMBOLIC
-from runner.scenario.layers import Assignment, Stack, target_assignments
+from runner.scenario.layers import Assignment, Stack
 from runner.scenario.points import AxisError, Point, points_of
 from runner.scenario.predicate import PredicateError, UnknownAddressError, parse
 from runner.scenario.resolving import Resolution, resolve, resolve_again
@@ -234,16 +234,19 @@ def tried(stack: Stack, resolution: Resolution, point: Point, env: Mapping[str, 
     return resolve_again(stack.root, resolution, assignments, env).diagnostics
 
 
-def check_other_targets(neutral: Stack, chosen: str | None, env: Mapping[str, str]) -> list[Diagnostic]:
-    """What the targets that were not chosen set; their files may exist only on their machines."""
+def check_other_targets(
+    neutral: Stack, chosen: str | None, laid: Callable[[str], Stack], env: Mapping[str, str]
+) -> list[Diagnostic]:
+    """What the targets that were not chosen set; their files may exist only on their machines.
+
+    Each is tried as it would be if it were chosen (`laid`): its bundle lies below the options of the command line.
+    """
     found: list[Diagnostic] = []
     for name, target in entries(neutral.root, "targets"):
         bundle = target.child("set")
         if name == chosen or bundle is None:
             continue
-        tried = Stack([], neutral.root, [])
-        for assignment in target_assignments(neutral.root, name):
-            tried.set(assignment)
+        tried = laid(name)
         written = {(each.source.name, each.line, each.column) for each in _places(bundle)}
         problems = [*tried.diagnostics, *resolve(tried.root, env, check_files=False).diagnostics]
         found += [each for each in problems if (each.file, each.line, each.column) in written]

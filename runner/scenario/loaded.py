@@ -24,6 +24,9 @@ from runner.scenario.schema import EmbeddedLaunch, Launch, Scenario, Target, Var
 from runner.scenario.schema_walk import default_of, field_at, known_addresses
 from runner.scenario.tree import Node, Path_, from_plain, option_place
 
+OVERRIDES = ("values", "environment", "env", "flag", "set")
+"""Layers of this call, above those of the files."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -164,6 +167,15 @@ class LoadedScenario:
     def _swept(self) -> Iterator[str]:
         for label, axis in self.scenario.matrix.axes.items():
             yield from axis.zip if isinstance(axis, ZipAxis) else (label,)
+
+    def overruled(self) -> Iterator[tuple[str, str]]:
+        """Overrides that change nothing, because the matrix gives the address its values: (place, address)."""
+        overrides = [layer for layer in self._stack.layers if layer.name in OVERRIDES]
+        for address in self._swept():
+            path = locate(self._stack.root, address)
+            said = [setting for layer in overrides for setting in _said(layer, path)]
+            if said:
+                yield said[-1].place, address
 
     def flags(self) -> dict[str, Var]:
         """Flag -> variable."""

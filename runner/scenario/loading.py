@@ -72,7 +72,8 @@ def load_scenario(
     stack = overlay.laid(base, chosen)
     resolution = resolve(stack.root, env)
     problems = [*overlay.diagnostics, *stack.diagnostics, *resolution.diagnostics]
-    problems += check_resolved(resolution) + check_other_targets(neutral, chosen, env)
+    problems += check_resolved(resolution)
+    problems += check_other_targets(neutral, chosen, lambda name: overlay.laid(base, name), env)
     problems += check_axes(stack, resolution, env) + check_tune(stack, resolution, env)
     problems += [problem for check in further for problem in check(resolution)]
     if problems or resolution.scenario is None:

@@ -64,6 +64,8 @@ def tls_hint(details: str) -> str | None:
 
 def unavailable_hint(details: str, encrypted: bool) -> str:
     """What to do when gRPC has no connection."""
+    if "http1" in details:
+        return NO_GRPC
     if re.search("failed to connect.*Socket closed", details):
         return closed_hint(encrypted)
     return tls_hint(details) or NOBODY
@@ -81,4 +83,6 @@ NO_IDENTITY = (
     "launch.tls.cert)"
 )
 CLEAR_TEXT = "the server takes the connection and closes it: it may speak another protocol there, or want TLS"
+NO_GRPC = "perhaps it is an HTTP port (gRPC is usually on 8001): name the other port, or the other protocol"
+NO_HTTP = "perhaps it is a gRPC port (HTTP is usually on 8000): name the other port, or the other protocol"
 CREDENTIALS = "the server wants other credentials: see workload.headers, or launch.headers"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from runner.errors import ServiceError
-from runner.services.access import CREDENTIALS, HANDSHAKE, NOBODY, RefusedError, closed_hint
+from runner.services.access import CREDENTIALS, HANDSHAKE, NO_HTTP, NOBODY, RefusedError, closed_hint
 from runner.services.names import is_unknown_model, nearest_model
 from runner.services.tls import Tls
 
@@ -103,6 +103,8 @@ class HttpCalls:
             )
         if type(error).__module__ == "ssl" or "SSL" in str(error):
             return RefusedError(f"{where}: {error}", hint=HANDSHAKE)
+        if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
+            return RefusedError(f"{where}: what answers there speaks no HTTP", hint=NO_HTTP)
         what = f"{where}: {str(error) or type(error).__name__}"
         if isinstance(error, ConnectionResetError):
             return ServiceError(what, hint=closed_hint(self._tls is not None))

@@ -51,7 +51,7 @@ def reset(
 
     Raises:
         UsageError: `keep` names no group.
-        SetupError: a setup or another reset is running.
+        SetupError: a setup or another reset is running, or a run uses what setup made.
     """
     for name in keep:
         if name not in GROUPS:
@@ -64,6 +64,7 @@ def reset(
         return ()
     with ExitStack() as stack:
         if not dry_run:
+            stack.enter_context(state.unused())
             stack.enter_context(state.exclusive())
         return tuple(_Reset(state, frozenset(keep), dry_run, handlers or {}).run())
 

@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 from runner.errors import SetupError
-from runner.locks import LockedError, describe, locked
+from runner.locks import LockedError, describe, locked, used
 from runner.runtimes.host import state_home
 from runner.setup.digest import DigestCache, text_digest
 from runner.setup.ledger import Ledger
 
-BOOKKEEPING = ("ledger.jsonl", "lock", "digests.json", "trusted.json")
+BOOKKEEPING = ("ledger.jsonl", "lock", "users", "digests.json", "trusted.json")
 """Files of the state directory itself that are ours without an entry in the ledger."""
 
 
@@ -97,11 +97,32 @@ class StateDirectory:
             try:
                 stack.enter_context(locked(self.path / "lock"))
             except LockedError as error:
-                raise SetupError(
-                    f"{self.path}: another scenario process ({describe(error.holder)}) is working here",
-                    hint="wait until it has finished, or stop it",
-                ) from error
+                raise self._busy(f"another scenario process ({describe(error.holder)}) is working here") from error
             yield
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep resets away while a run serves what setup made here; any number of runs may."""
+        self.create()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(used(self.path / "users"))
+            except LockedError as error:
+                raise self._busy(f"a reset ({describe(error.holder)}) is working here") from error
+            yield
+
+    @contextmanager
+    def unused(self) -> Iterator[None]:
+        """Keep runs away from a directory that exists."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path / "users"))
+            except LockedError as error:
+                raise self._busy("a run is measuring with what was made here") from error
+            yield
+
+    def _busy(self, what: str) -> SetupError:
+        return SetupError(f"{self.path}: {what}", hint="wait until it has finished, or stop it")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

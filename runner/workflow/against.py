@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -126,6 +126,8 @@ def run_against(
             )
             for loaded, own, writer in zip((a, b), cases, writers, strict=True)
         ]
+        for side in sides:
+            stack.enter_context(closing(side.session))
         for writer in writers:
             writer.update(compare_group=directories[0].name)
         with _reports(directories, (a, b)):

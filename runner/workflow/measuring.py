@@ -55,6 +55,7 @@ def prepared_for(case: Case, plan: Sequence[Planned], session: Session) -> Prepa
     """The setup of a server, made once for all measurements of the plan that run on such a server."""
     key = case.server_key
     if key not in session.prepared:
+        session.use_state()
         sharing = [planned.case for planned in plan if planned.case.server_key == key]
         session.prepared[key] = prepared = prepare_group(sharing, session.loaded, session.options, session.observer)
         session.writer.update(setup=_setup_records(prepared), labels=dict(prepared.labels))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -111,6 +112,7 @@ class Session:
     last: Planned | None = None
     """What the run measures last."""
     _warm: bool = False
+    _held: ExitStack = field(default_factory=ExitStack)
     ceilings: Ceilings = field(default_factory=dict)
     """What the engine alone could send; the two sides of a comparison share them."""
 
@@ -143,8 +145,16 @@ class Session:
             self.ceilings[key] = engine_ceiling_per_s(self.rooms.engine, concurrency, cpus)
         return self.ceilings[key]
 
+    def use_state(self) -> None:
+        """Keep resets of this scenario away until the session is closed."""
+        from runner.workflow.groups import state_of
+
+        if not self.prepared:
+            self._held.enter_context(state_of(self.loaded, self.options.home).in_use())
+
     def close(self) -> None:
         """Give back what was kept open between points."""
+        self._held.close()
         if self.rooms.telemetry is not None:
             self.rooms.telemetry.close()
 

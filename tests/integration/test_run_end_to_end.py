@@ -97,7 +97,7 @@ def test_interrupted_run_cleans_up_keeps_points_and_resumes(cli: Cli, signum: in
     process.send_signal(signum)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert "scenario run --resume" in err
+    assert "the same command with --resume goes on" in err
     # A load that ran is ended in good order and kept, but it is no finished point.
     finished = [trial["case_id"] for trial in cli.trials() if trial["state"] == "ok"]
     cut = [trial for trial in cli.trials() if trial["state"] == "interrupted"]

@@ -91,6 +91,8 @@ def _hint(hint: str | None, options: PerfOptions) -> str | None:
         f"({_GRPC_IDENTITY if grpc else _HTTPS_IDENTITY})",
         access.CLEAR_TEXT: "the server takes the connection and closes it: it may speak another protocol there (-i), "
         f"or want TLS ({'--ssl-grpc-use-ssl' if grpc else '-u https://host:port'})",
+        access.NO_GRPC: "perhaps it is an HTTP port: name the gRPC port with -u (usually 8001), or leave out -i grpc",
+        access.NO_HTTP: "perhaps it is a gRPC port: name the HTTP port with -u (usually 8000), or add -i grpc",
         access.CREDENTIALS: "the server wants other credentials: see -H",
     }
     return None if hint is None else ours.get(hint) or _ADDRESS.sub(lambda found: _named(found[0], options), hint)

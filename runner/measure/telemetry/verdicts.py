@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runner.measure.flags import Consequence, make_flag
+from runner.measure.flags import make_flag
 from runner.measure.series import Window
 from runner.measure.telemetry.recording import Recording, Track
 from runner.results.records import Flag, SeriesSummary
-from runner.results.telemetry import cpu_share, foreign_cpu_share, gpu_indices
+from runner.results.telemetry import Span, cpu_share, foreign_cpu_share, gpu_indices
 
 STEAL_LIMIT = 0.01
 FOREIGN_LIMIT = 0.05
@@ -121,26 +121,27 @@ def _foreign_symptoms(scene: Scene) -> Iterator[Flag]:
     if strangers:
         words = f"{strangers:.0f} processes that are not the server's computed on its GPUs"
         yield make_flag("foreign_load", strangers, 0.0, what=f"{words}: end them, and measure again")
-    steal, foreign = cpu_share(scene.series, "cpu_steal_s"), foreign_cpu_share(scene.series)
-    yield from _above(
-        scene, steal, STEAL_LIMIT, "the hypervisor gave {value:.1%} of the CPU time to others: use a machine of its own"
-    )
-    yield from _above(
-        scene, foreign, FOREIGN_LIMIT, "other processes used {value:.1%} of the CPU time: end them, and measure again"
-    )
+    span: Span = "whole" if cpu_share(scene.series, "cpu_busy_s") is None else "delta"
+    steal, foreign = cpu_share(scene.series, "cpu_steal_s", span), foreign_cpu_share(scene.series, span)
+    words = "the hypervisor gave {value:.1%} of the CPU time to others{where}: use a machine of its own"
+    yield from _above(scene, span, steal, STEAL_LIMIT, words)
+    words = "other processes used {value:.1%} of the CPU time{where}: end them, and measure again"
+    yield from _above(scene, span, foreign, FOREIGN_LIMIT, words)
 
 
-def _above(scene: Scene, value: float | None, limit: float, words: str) -> Iterator[Flag]:
+def _above(scene: Scene, span: Span, value: float | None, limit: float, words: str) -> Iterator[Flag]:
+    """Of a window too short for the samples the whole load is judged, warm-up and all: that informs and no more."""
     if value is None or value <= limit:
         return
     invalid_above = limit * (1.0 if scene.profile == STRICT_PROFILE else LENIENT_FACTOR)
-    consequence: Consequence = "invalidates" if value > invalid_above else "informs"
+    invalidates = span == "delta" and value > invalid_above
+    where = "" if span == "delta" else " of the whole load (the window is too short to tell)"
     yield make_flag(
         "foreign_load",
         value,
-        invalid_above if consequence == "invalidates" else limit,
-        consequence,
-        what=words.format(value=value),
+        invalid_above if invalidates else limit,
+        "invalidates" if invalidates else "informs",
+        what=words.format(value=value, where=where),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -170,9 +171,58 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)[0]["name"] == "efficientnet"
 
 
-def test_broken_pipe_is_not_an_error() -> None:
-    code = "import sys; sys.argv = ['scenario', 'schema']; from runner.cli import main; main()"
-    done = subprocess.run(
-        ["sh", "-c", f'{sys.executable} -c "{code}" | head -c 10; exit 0'], capture_output=True, text=True, check=True
-    )
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(("stream", "verb"), [("stdout", "list"), ("stderr", "validate")])
+def test_a_reader_that_leaves_gets_the_exit_code_of_a_broken_pipe(stream: str, verb: str) -> None:
+    """Neither 0, which would pass a gate that nobody read, nor 1, a defect; and no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
+    done = subprocess.run([sys.executable, "-m", "runner", verb, *([] if verb == "list" else ["no-file"])], **streams)
+    os.close(writing)
+    assert done.returncode == 141
+    assert not done.stderr
+
+
+def test_a_file_that_nobody_looks_after_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command("schema")
+    def careless() -> None:
+        (tmp_path / "missing" / "schema.json").write_text("{}")
+
+    monkeypatch.setattr(cli, "get_command", lambda ctx, name: careless)
+    assert invoke(["schema"]) == 3
+    assert f"cannot read or write {tmp_path}/missing/schema.json: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "kept"),
+    [
+        ("run", "finished points are kept; the same command with --resume goes on with the next one"),
+        ("tune", "finished points are kept; the same command with --resume goes on with the next one"),
+        ("setup", "finished steps are kept; `scenario setup` goes on with the next one"),
+        ("selftest", ""),
+    ],
+)
+def test_an_interrupt_says_what_the_verb_keeps(
+    verb: str, kept: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command(verb)
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "get_command", lambda ctx, name: interrupted)
+    assert invoke([verb]) == 130
+    assert capsys.readouterr().err.strip() == (f"interrupted: {kept}" if kept else "interrupted")
+
+
+def test_a_word_that_is_no_command_is_told_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, meant in (
+        ("rum", "did you mean run?"),
+        ("mine.yaml", "scenario run mine.yaml"),
+        ("xyzzy", "commands: run, tune"),
+    ):
+        assert invoke([word]) == 2
+        error = capsys.readouterr().err
+        assert f"there is no command {word!r}" in error
+        assert meant in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,18 @@ from typing import Any
 import pytest
 
 from runner.cli import progress
-from runner.cli.progress import Eta, LiveObserver, PlainObserver, describe, named, observer_for, outcome, probed
+from runner.cli.console import use_color
+from runner.cli.progress import (
+    Eta,
+    LiveObserver,
+    PlainObserver,
+    describe,
+    named,
+    observer_for,
+    outcome,
+    probed,
+    wants_live,
+)
 from runner.measure.watch import TrialProgress
 from runner.results.capacity import Capacity, Probe
 from runner.results.records import Counts, Estimate, Flag, Summary, Trial
@@ -121,11 +133,25 @@ def test_the_observer_follows_the_mode_and_the_terminal(monkeypatch: pytest.Monk
         ("auto", True, LiveObserver),
         ("auto", False, PlainObserver),
     ):
+        monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal, raising=False)
         with observer_for(mode) as observer:
             assert isinstance(observer, expected), mode
             if mode == "none":
                 play(observer)
+
+
+def test_a_dumb_terminal_gets_plain_lines_without_escape_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor's shell is a terminal, but shows escape codes as they are."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    assert not use_color(sys.stderr)
+    with observer_for("auto") as observer:
+        assert isinstance(observer, PlainObserver)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert use_color(sys.stderr)
+    assert wants_live("auto")
 
 
 def test_eta_is_the_mean_of_the_points_of_this_session() -> None:

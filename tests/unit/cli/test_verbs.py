@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -65,6 +66,26 @@ def test_report_recomputes_the_tables(server: FakeServer, capsys: pytest.Capture
     assert "wrote" in capsys.readouterr().err
 
 
+def test_report_takes_a_name_and_shows_the_table_where_nothing_can_be_written(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoke(["run", "verbs.yaml", "--progress", "none", "--output-dir", "elsewhere"])
+    directory = Path(capsys.readouterr().out.splitlines()[-1].removeprefix("results: "))
+    assert invoke(["report", directory.name]) == 2
+    assert "neither a folder nor a run in runs" in capsys.readouterr().err
+    assert invoke(["report", "elsewhere"]) == 2
+    assert "elsewhere is not a run directory" in capsys.readouterr().err
+    monkeypatch.setattr("runner.results.files.os.replace", _refused)
+    assert invoke(["report", directory.name, "--output-dir", "elsewhere"]) == 3
+    captured = capsys.readouterr()
+    assert "verbs: 2 points" in captured.out
+    assert "points.csv: Permission denied" in captured.err
+
+
+def _refused(*_: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
 def test_plan_and_dry_run_show_the_points_and_change_nothing(
     server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,13 +93,32 @@ def test_plan_and_dry_run_show_the_points_and_change_nothing(
     planned = capsys.readouterr().out
     assert "load.concurrency=1" in planned
     assert "skipped: " in planned
-    assert "1 points, 1 measurement on 1 server: at most about" in planned
+    assert "\n1 point, 1 measurement on 1 server: at most about" in planned
+    assert "about 0 min" not in planned
     assert invoke(["run", "verbs.yaml", "--most", "8", "--dry-run"]) == 0
     assert capsys.readouterr().out == planned
     assert invoke(["plan", "--json", "verbs.yaml"]) == 0
     assert [point["skipped"] for point in json.loads(capsys.readouterr().out)["points"]] == [None, None]
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "home" / "scenarios").exists()
+
+
+def test_an_override_that_the_matrix_replaces_is_told(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tuned.yaml").write_text("load: {concurrency: 8}\n")
+    for option, place in (
+        (["--set", "load.concurrency=8"], "--set load.concurrency=8"),
+        (["--set", "load={kind: concurrency, concurrency: 8}"], "--set load="),
+        (["--values", "tuned.yaml"], "tuned.yaml:1:21"),
+    ):
+        assert invoke(["plan", "verbs.yaml", *option]) == 0
+        told = capsys.readouterr().err
+        assert told.startswith(f"warning: {place}")
+        assert "has no effect on load.concurrency: the matrix gives it its values" in told
+    for option in (["--set", "workload.batch=2"], ["--set", "matrix.axes.load.concurrency=[8]"]):
+        assert invoke(["plan", "verbs.yaml", *option]) == 0
+        assert not capsys.readouterr().err
 
 
 def test_setup_then_reset(server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

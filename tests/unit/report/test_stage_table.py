@@ -89,6 +89,20 @@ def test_narrow_terminals_get_shorter_names_and_whole_numbers(tmp_path: Path, wi
     assert max(map(len, text.splitlines())) <= width
 
 
+@pytest.mark.parametrize(
+    ("width", "lacking"),
+    [(90, ""), (82, ""), (81, "residual"), (79, "residual"), (66, "residual, other"), (60, "residual, other, client")],
+)
+def test_a_narrow_table_loses_columns_and_no_digits(tmp_path: Path, width: int, lacking: str) -> None:
+    slow = point(64, latency_ms=1600, server_ms=150)
+    text = shown(tmp_path, point(1, latency_ms=160), slow, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    rows = text[text.index("─") : text.index("mean = client")]
+    assert "1600" in rows
+    assert "…" not in rows
+    assert (f"too narrow for: {lacking}" in text) if lacking else ("too narrow" not in text)
+
+
 def test_many_models_share_a_column(tmp_path: Path) -> None:
     many = tuple(counters(name, infer=2) for name in "abcd")
     assert shown(tmp_path, point(1, *many, server_ms=9)).splitlines()[2].split()[6] == "compute"

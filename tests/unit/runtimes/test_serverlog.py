@@ -95,5 +95,20 @@ def test_known_errors_have_a_remedy(text: str, advice: str) -> None:
     assert advice in (remedy([f"error: {text}"]) or "")
 
 
+def test_a_flag_that_the_server_does_not_know_is_named(tmp_path: Path) -> None:
+    """Its usage, two hundred lines, comes after the complaint or before it."""
+    for complaint, name in (
+        ("/opt/tritonserver: unrecognized option '--nonsense=1'", "nonsense"),
+        ("/opt/tritonserver: option '--grpc-port' requires an argument", "grpc-port"),
+        ('Bad option: "--log-verbose".', "log-verbose"),
+    ):
+        path = tmp_path / "server.log"
+        path.write_text("\n".join([complaint, *(f"  --flag-{n} <x>" for n in range(200))]))
+        lines = ServerLog(path).lines()
+        assert cause(lines) == complaint.removeprefix("/opt/")
+        assert f"server.flags.{name}" in (remedy(lines) or "")
+        assert ServerLog(path).evidence()[0].endswith(complaint)
+
+
 def test_an_unknown_error_has_no_remedy_and_harmless_lines_do_not_count() -> None:
     assert remedy(["error: something else", "I1121 MemoryError in a note"]) is None

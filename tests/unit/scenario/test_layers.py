@@ -221,3 +221,14 @@ def test_a_digit_that_is_no_number_names_no_item_of_a_list(desk):
     text = BASE + "matrix: {skip: ['workload.batch > 4']}\n"
     [only] = desk.mistakes(text, env={"SCENARIO__MATRIX__SKIP__²": "workload.batch > 5"})
     assert (only.address, only.message) == ("matrix.skip", "expected a list, got a map")
+
+
+def test_a_target_that_is_not_chosen_is_tried_below_the_options(desk):
+    """An option that exchanges a step takes nothing away from a target that sets something in the old one."""
+    (desk.folder / "photos").mkdir()
+    text = BASE + "setup: {images: {kind: dataset, source: synthetic_jpeg, count: 4}}\n"
+    text += "targets: {a: {}, b: {set: {setup.images.width: [320, 640]}}}\n"
+    option = "setup.images={kind: dataset, source: folder, path: photos}"
+    for target in ("a", "b"):
+        loaded = desk.load(text, target=target, set_=[option])
+        assert loaded.scenario.setup["images"].source == "folder"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.scenario.case import launch_of
 from runner.scenario.schema import RemoteLaunch, Scenario, TlsSettings, Workload
-from runner.services.access import headers_for, metadata_of, tls_for, wire_headers
+from runner.services.access import headers_for, metadata_of, tls_for, unavailable_hint, wire_headers
 from runner.services.base import Endpoint
 from runner.services.tls import Tls
 
@@ -45,3 +45,10 @@ def test_binary_metadata_are_bytes_and_travel_in_base64() -> None:
     metadata = metadata_of([("X-Trace-Bin", "a b"), ("X-Team", "A")])
     assert metadata == (("x-trace-bin", b"a b"), ("x-team", "A"))
     assert wire_headers(metadata) == (("x-trace-bin", "YSBi"), ("x-team", "A"))
+
+
+def test_a_port_that_hangs_up_is_told_apart_from_one_where_nobody_listens() -> None:
+    assert "an HTTP port" in unavailable_hint("Trying to connect an http1.x server", encrypted=False)
+    closed = "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:8000: Socket closed"
+    assert "another protocol" in unavailable_hint(closed, encrypted=False)
+    assert "is the server running?" in unavailable_hint("ipv4:127.0.0.1:9: Connection refused", encrypted=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from runner.load.plan import ClosedLoop, LoadPlan, Sequences
 from runner.measure.transport import transport
 from runner.scenario.schema import TlsSettings, Workload
 from runner.services import connect
+from runner.services.access import RefusedError
 from runner.services.base import Endpoint
 from runner.services.control import IndexEntry, ServerFacts
 from runner.services.fake import FakeServer, Script
@@ -114,6 +116,24 @@ def test_a_silent_server_is_given_up() -> None:
         service = KServeHttp(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.05)
         with pytest.raises(ServiceError, match=r"no answer within 0\.05 s"):
             service.statistics(["identity"])
+
+
+def test_a_port_that_speaks_something_else_is_told_as_that() -> None:
+    """The first bytes of a gRPC server, its HTTP/2 settings, are no status line; waiting does not help."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(RefusedError, match="what answers there speaks no HTTP") as caught:
+            KServeHttp(f"127.0.0.1:{listener.getsockname()[1]}", timeout_s=5).metadata("identity")
+        thread.join()
+    assert "perhaps it is a gRPC port" in (caught.value.hint or "")
 
 
 # --- control ----------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def test_foreign_files_are_kept_and_named_even_twice(make_scenario: Make, state:
     reset(state)
     assert (notes.read_text(), (state.path / "todo.txt").read_text()) == ("mine", "mine too")
     left = [path for path in state.path.rglob("*") if path.is_file()]
-    assert {path.name for path in left} <= {"notes.txt", "todo.txt", "ledger.jsonl", "lock", "digests.json"}
+    assert {path.name for path in left} <= {"notes.txt", "todo.txt", "ledger.jsonl", "lock", "users", "digests.json"}
 
 
 def test_caches_that_a_server_left_are_ours(make_scenario: Make, state: StateDirectory) -> None:
@@ -257,6 +257,19 @@ def test_a_running_setup_is_not_disturbed(make_scenario: Make, state: StateDirec
     with locked(state.path / "lock"), pytest.raises(SetupError, match="another scenario process"):
         reset(state)
     assert reset(state, dry_run=True)[-1].status == "would remove"
+
+
+def test_what_a_run_measures_with_is_not_taken_away(make_scenario: Make, state: StateDirectory) -> None:
+    """A second server of the run would find no models; several runs may use them, and set up for others."""
+    with state.in_use(), state.in_use():
+        prepare(make_scenario(), state)
+        with pytest.raises(SetupError, match="a run is measuring with what was made here"):
+            reset(state)
+        assert reset(state, dry_run=True)[-1].status == "would remove"
+    with state.unused(), pytest.raises(SetupError, match="a reset"), state.in_use():
+        pass
+    assert statuses(reset(state)) == {"removed"}
+    assert not state.home.exists()
 
 
 def test_a_running_download_of_another_scenario_is_not_disturbed(state: StateDirectory) -> None:

@@ -54,6 +54,7 @@ def edited_journal(folder: Path, edit: Callable[[dict[str, Any]], object]) -> No
     body = json.loads(lines[1])
     edit(body)
     (folder / JOURNAL).write_text("\n".join([lines[0], json.dumps(body), *lines[2:], ""]))
+    refresh_artefacts(RunDirectory(folder))
     write_reports(folder)
 
 
@@ -118,6 +119,24 @@ def test_tampered_slices_are_found(folder: Path) -> None:
     assert ("journal.jsonl", "b8-c4 repeat 1", "histograms.latency") in wrong
     assert ("slices/b8-c4-r1.hlog", "b8-c4 repeat 1", "counts.ok in the latency histograms") in wrong
     assert not any(point in ("b8-c4 repeat 0", "b8-c4 anchor 0") for _, point, _ in wrong)
+
+
+def test_making_the_reports_again_does_not_launder_what_was_changed(folder: Path) -> None:
+    path = folder / "slices" / "b8-c4-r1.hlog"
+    path.write_text(path.read_text() + "# changed\n")
+    (folder / "points.csv").unlink()
+    write_reports(folder)
+    assert ("slices/b8-c4-r1.hlog", "", "sha256") in found(folder)
+
+
+def test_reports_of_a_damaged_journal_do_not_replace_those_of_the_measurement(folder: Path) -> None:
+    before = (folder / "points.csv").read_bytes()
+    journal = folder / JOURNAL
+    journal.write_bytes(journal.read_bytes()[:4000])
+    with pytest.raises(RigError, match=r"journal\.jsonl is not as the run left it"):
+        write_reports(folder)
+    assert (folder / "points.csv").read_bytes() == before
+    assert (JOURNAL, "", "sha256") in found(folder)
 
 
 @pytest.mark.parametrize("name", ["points.json", "slices/b8-c4-r0.hlog", "slices/b8-c4-anchor0.hlog", "resolved.yaml"])

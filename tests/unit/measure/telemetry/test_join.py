@@ -113,10 +113,10 @@ def test_an_endpoint_that_makes_up_names_does_not_eat_the_memory() -> None:
 # --- other people's load ------------------------------------------------------------------------------------------
 
 
-def judged(profile: str = "explore", **rates: float) -> list[tuple[str, str, float]]:
+def judged(profile: str = "explore", until: float = 22, **rates: float) -> list[tuple[str, str, float]]:
     time = Time()
     source = FakeSource(host(time, cpus=4, **rates), time, name="host")
-    observed = seen(recorded(time, [source], 25), 2, 22, profile)
+    observed = seen(recorded(time, [source], 25), 2, until, profile)
     return [(flag.code, flag.consequence, round(flag.value or 0, 4)) for flag in observed.flags]
 
 
@@ -126,6 +126,14 @@ def test_foreign_cpu_is_what_neither_client_nor_server_used() -> None:
     assert judged(busy=2.0, client=0.5, server=0.5) == [("foreign_load", "invalidates", 0.25)]
     assert judged("publish", busy=2.0, client=0.5, server=1.4) == []
     assert judged("publish", busy=2.0, client=0.5, server=1.1) == [("foreign_load", "invalidates", 0.1)]
+
+
+def test_in_a_window_too_short_for_the_samples_the_whole_load_informs() -> None:
+    """Windows of a count of requests are over in an instant; two runs beside each other must not look clean."""
+    assert judged(until=3, busy=2.0, client=0.5, server=1.4) == []
+    for profile in ("explore", "publish"):
+        assert judged(profile, until=3, busy=2.0, client=0.5, server=0.5) == [("foreign_load", "informs", 0.25)]
+        assert judged(profile, until=3, busy=3.5, client=0.5, steal=0.2) == [("foreign_load", "informs", 0.05)]
 
 
 def test_without_the_servers_processes_only_steal_is_judged() -> None:
