@@ -149,7 +149,8 @@ def _refuse_searches(*cases: Sequence[Case]) -> None:
 
 def _directories(a: LoadedScenario, b: LoadedScenario, options: RunOptions) -> tuple[RunDirectory, RunDirectory]:
     from runner.errors import UsageError
-    from runner.results.directory import RunDirectory, digest_of, resumable_pair
+    from runner.results.directory import RunDirectory, digest_of
+    from runner.results.resuming import resumable_pair
 
     digests = [digest_of(loaded.dump()) for loaded in (a, b)]
     if options.resume:
