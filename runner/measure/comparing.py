@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from runner.measure.compared_metrics import Rules, contrast_of, judged_family
+from runner.measure.compared_studies import match_runs
 from runner.results.comparison import MIN_PAIRS, ComparedPoint, Comparison, Design, LeftOut, Side, Where
-from runner.results.matching import Match, match_points
+from runner.results.matching import Match
 from runner.results.records import Trial
 from runner.results.rigs import differences
 from runner.results.run import Run
@@ -15,7 +16,7 @@ from runner.results.run import Run
 
 def compare(a: Run, b: Run, rules: Rules) -> Comparison:
     """A against B, the baseline; points of either that cannot be compared are listed with the reason."""
-    matches, left_out = match_points(a.cases, b.cases)
+    matches, left_out = match_runs(a, b)
     in_blocks = a.manifest.compare_group is not None and a.manifest.compare_group == b.manifest.compare_group
     points: list[ComparedPoint] = []
     for match in matches:
@@ -86,6 +87,7 @@ def _compared(match: Match, a: _Trials, b: _Trials, in_blocks: bool, rules: Rule
         used_b=len(trials_b),
         contrasts=tuple(contrast for contrast in contrasts if contrast is not None),
         notes=(*match.notes, *_design_notes(design, common, a, b)),
+        role=match.role,
     )
 
 

@@ -111,6 +111,8 @@ def _point_title(point: ComparedPoint) -> str:
 
 def _parameters(point: ComparedPoint) -> str:
     words = [f"{address.rpartition('.')[2]}={value}" for address, value in point.parameters.items()]
+    if point.role:
+        words = [point.role, *([f"({' '.join(words)})"] if words else [])]
     return " ".join(words) or "the only point"
 
 

@@ -75,6 +75,8 @@ class ComparedPoint:
     used_b: int
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...] = ()
+    role: str = ""
+    """Of both in their studies: the file itself, the winner; empty: they have the same parameters."""
 
 
 Where = Literal["A", "B", "A and B"]
