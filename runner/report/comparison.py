@@ -98,6 +98,7 @@ def _differences(comparison: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
         ("the rigs differ, so numbers compare badly (A | B)", found.rig),
         ("served or labelled differently (A | B)", found.served),
         ("asked for differently (A | B)", found.scenario),
+        ("the rig drifted", comparison.drift),
     )
     for title, lines in titles:
         if lines:
