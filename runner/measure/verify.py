@@ -13,6 +13,7 @@ from typing import Any
 
 from runner.load.engine import Slice
 from runner.measure.raw import Raw, judged_again, read_raw
+from runner.measure.stop_again import stop_differences
 from runner.results.codec import encode
 from runner.results.differences import flat
 from runner.results.histogram import Histogram
@@ -46,6 +47,7 @@ def verify_trial(trial: Trial, folder: Path) -> Iterator[Discrepancy]:
         yield Discrepancy(trial.raw, point, "content", "a raw record", str(error))
     else:
         yield from _different(trial, again, point)
+        yield from (Discrepancy(trial.raw, point, *difference) for difference in stop_differences(trial, raw))
         yield from _totals(trial.counts or Counts(0, 0, {}, 0, 0), raw, trial.raw, point)
 
 
