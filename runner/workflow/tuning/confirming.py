@@ -14,6 +14,7 @@ from runner.results.study_events import CONFIRMED, Confirming
 from runner.workflow.order import Planned, left_over, plan_points
 from runner.workflow.session import planned_case
 from runner.workflow.tuning.points import case_of
+from runner.workflow.tuning.trials import is_disturbed
 
 if TYPE_CHECKING:
     from runner.results.run import Run
@@ -41,7 +42,10 @@ def confirm(plan: StudyPlan, bench: Bench, contenders: Sequence[Observation], be
     plan.observer.on_phase(f"confirming {len(cases)} points in {confirmation.repeats} blocks")
     for planned in left:
         bench.held.renew()
-        bench.measured(planned)
+        if is_disturbed(bench.measured(planned)):
+            # Without this measurement its block is no pair, and a block less may leave the study without a verdict.
+            bench.held.renew()
+            bench.measured(planned)
     bench.held.renew()
 
 
