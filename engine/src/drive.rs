@@ -277,7 +277,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
             Some(turn) => {
                 let place = turn.place;
                 let token = self.begin(Request { intended, sent: now, payload, place, ..Request::default() }, now);
-                self.transport.submit_with(token, payload, Some(turn.suffix));
+                self.transport.submit_in(token, payload, turn.correlation);
             }
         }
     }
@@ -306,13 +306,13 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
         }
         while let Some(sequences) = &mut self.extras.sequences {
             let closed = sequences.close_broken().or_else(|| if is_over { sequences.close_living() } else { None });
-            let Some(suffix) = closed else { return };
+            let Some(correlation) = closed else { return };
             let payload = self.job.draw.draw_for(self.next_token());
             let token =
                 self.begin(Request { intended: now, sent: now, payload, closing: true, ..Request::default() }, now);
             self.closing += 1;
             self.recorder.extra.closing();
-            self.transport.submit_with(token, payload, Some(suffix));
+            self.transport.submit_in(token, payload, correlation);
         }
     }
 
@@ -417,7 +417,7 @@ impl<T: Transport, C: Clock, S: FnMut(WorkerSlice)> Driver<'_, T, C, S> {
     fn continue_sequence(&mut self, request: &Request, at: u64, outcome: Result<(), Code>) {
         let Some(sequences) = &mut self.extras.sequences else { return };
         // A server that answered, or may yet, keeps a broken sequence until it is told to end it.
-        let server_lives = matches!(outcome, Err(Code::Grpc(_) | Code::Timeout | Code::WrongOutput));
+        let server_lives = matches!(outcome, Err(Code::Grpc(_) | Code::Http(_) | Code::Timeout | Code::WrongOutput));
         match sequences.answered(request.place, outcome.is_ok(), server_lives) {
             Progress::GoesOn => {}
             Progress::Finished { began } => self.recorder.extra.sequence(at.saturating_sub(began)),

@@ -5,10 +5,11 @@ pub mod response;
 
 use crate::error::{Code, Error, Failure};
 use crate::http2::connection::{Connection, Event as Pulse, Manner};
-use crate::kserve::Suffix;
+use crate::kserve::{Suffix, of_sequence};
 use crate::payload::Pool;
 use crate::plan;
 use crate::reactor::{Reactor, Ready};
+use crate::sequences::Correlation;
 use crate::tls::Tls;
 use crate::transport::{Clock, Event, Traffic, Transport};
 use crate::wire::{self, FIRST_BACKOFF_NS, connect_failure};
@@ -305,6 +306,15 @@ impl Grpc {
         }
     }
 
+    #[inline]
+    fn wait(&mut self, token: u32, payload: u32, suffix: Suffix) {
+        if self.places.len() <= token as usize {
+            self.places.resize(token as usize + 1, Place::Nowhere);
+        }
+        self.places[token as usize] = Place::Waiting;
+        self.waiting.push_back(Waiting { token, payload, suffix, turn: self.turn });
+    }
+
     /// Open as many waiting requests as the connections have room for, each on the least busy one.
     fn open_waiting(&mut self) {
         while !self.waiting.is_empty() {
@@ -399,16 +409,12 @@ impl AsRawFd for Grpc {
 impl Transport for Grpc {
     #[inline]
     fn submit(&mut self, token: u32, payload: u32) {
-        self.submit_with(token, payload, None);
+        self.wait(token, payload, None);
     }
 
     #[inline]
-    fn submit_with(&mut self, token: u32, payload: u32, suffix: Suffix) {
-        if self.places.len() <= token as usize {
-            self.places.resize(token as usize + 1, Place::Nowhere);
-        }
-        self.places[token as usize] = Place::Waiting;
-        self.waiting.push_back(Waiting { token, payload, suffix, turn: self.turn });
+    fn submit_in(&mut self, token: u32, payload: u32, correlation: Correlation) {
+        self.wait(token, payload, Some(of_sequence(correlation)));
     }
 
     fn cancel(&mut self, token: u32) {

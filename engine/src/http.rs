@@ -1,6 +1,7 @@
 //! HTTP/1.1: the connections of one worker on one event loop, one request at a time on each.
 
 mod link;
+mod payloads;
 pub mod response;
 
 use crate::check::{Checker, Sampler};
@@ -8,10 +9,11 @@ use crate::error::{Code, Error, Failure};
 use crate::payload::Pool;
 use crate::plan;
 use crate::reactor::{Reactor, Ready};
+use crate::sequences::Correlation;
 use crate::tls::Tls;
 use crate::transport::{Clock, Event, Traffic, Transport};
 use crate::wire::{self, FIRST_BACKOFF_NS, Wire, connect_failure};
-use link::{Exchange, Flushed, Heard, Link};
+use link::{Exchange, Flushed, Heard, Link, Patch};
 use mio::Token;
 use std::collections::VecDeque;
 use std::io;
@@ -36,6 +38,8 @@ pub struct Target {
     /// Connections made before the run begins.
     pub initial: usize,
     pub connect_timeout_ns: u64,
+    /// Requests belong to sequences.
+    pub sequences: bool,
 }
 
 impl Target {
@@ -45,6 +49,7 @@ impl Target {
         endpoint: &str,
         initial: usize,
         connect_timeout_ns: u64,
+        sequences: bool,
     ) -> Result<Target, Error> {
         let tls = http.tls.as_ref().map(|tls| Tls::new(tls, endpoint, b"http/1.1")).transpose()?;
         let connections = if http.connections == 0 { usize::MAX } else { http.connections };
@@ -57,6 +62,7 @@ impl Target {
             connections,
             initial: initial.min(connections).max(1),
             connect_timeout_ns,
+            sequences,
         })
     }
 }
@@ -73,34 +79,6 @@ fn head(http: &plan::Http, endpoint: &str) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// Every payload must go on where the common head ends: the remaining headers, an empty line, the body.
-pub fn check_payloads(pool: &Pool) -> Result<(), Error> {
-    (0..pool.len()).try_for_each(|n| {
-        check_payload(pool.get(n as u32))
-            .map_err(|message| Error::Plan { path: format!("payloads[{n}]"), message: message.to_owned() })
-    })
-}
-
-fn check_payload(payload: &[u8]) -> Result<(), &'static str> {
-    const EXPECTED: &str = "expected the request's remaining headers, an empty line, and the body";
-    let body = if payload.starts_with(b"\r\n") {
-        &payload[2..]
-    } else {
-        let end = payload.windows(4).position(|four| four == b"\r\n\r\n").ok_or(EXPECTED)?;
-        let length = payload[..end].split(|&b| b == b'\n').find_map(|line| {
-            let (name, value) = line.split_at(line.iter().position(|&b| b == b':')?);
-            name.eq_ignore_ascii_case(b"content-length").then_some(value[1..].trim_ascii())
-        });
-        let body = &payload[end + 4..];
-        if let Some(length) = length {
-            let announced = std::str::from_utf8(length).ok().and_then(|text| text.parse::<usize>().ok());
-            return if announced == Some(body.len()) { Ok(()) } else { Err("its Content-Length is not its length") };
-        }
-        body
-    };
-    if body.is_empty() { Ok(()) } else { Err("a body needs a Content-Length") }
-}
-
 /// Where a request is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -113,12 +91,15 @@ enum Place {
 struct Waiting {
     token: u32,
     payload: u32,
+    correlation: Option<Correlation>,
     turn: u64,
 }
 
 pub struct Http {
     target: Target,
     pool: Arc<Pool>,
+    /// Of each payload, where a request says of which sequence it is; none without sequences.
+    rooms: Vec<usize>,
     checker: Option<Arc<Checker>>,
     sampler: Sampler,
     reactor: Reactor,
@@ -165,8 +146,9 @@ impl Http {
         clock: &impl Clock,
         go_on: impl Fn() -> bool,
     ) -> Result<Http, Error> {
-        check_payloads(&pool)?;
-        let mut http = Http::new(target, checker, pool).map_err(Error::system("set up the event loop"))?;
+        payloads::check(&pool)?;
+        let rooms = if target.sequences { payloads::rooms(&pool)? } else { Vec::new() };
+        let mut http = Http::new(target, rooms, checker, pool).map_err(Error::system("set up the event loop"))?;
         let mut events = Vec::new();
         let tries = http.target.addresses.len() as u32;
         while http.idle.len() < http.target.initial {
@@ -186,10 +168,11 @@ impl Http {
         Ok(http)
     }
 
-    fn new(target: Target, checker: Option<Arc<Checker>>, pool: Arc<Pool>) -> io::Result<Http> {
+    fn new(target: Target, rooms: Vec<usize>, checker: Option<Arc<Checker>>, pool: Arc<Pool>) -> io::Result<Http> {
         Ok(Http {
             target,
             pool,
+            rooms,
             checker,
             sampler: Sampler::default(),
             reactor: Reactor::new()?,
@@ -301,15 +284,27 @@ impl Http {
         }
     }
 
+    #[inline]
+    fn wait(&mut self, token: u32, payload: u32, correlation: Option<Correlation>) {
+        if self.places.len() <= token as usize {
+            self.places.resize(token as usize + 1, Place::Nowhere);
+        }
+        self.places[token as usize] = Place::Waiting;
+        self.waiting.push_back(Waiting { token, payload, correlation, turn: self.turn });
+    }
+
     /// Give waiting requests to idle connections.
     fn open_waiting(&mut self) {
         while !self.waiting.is_empty() {
             let Some(slot) = self.idle.pop() else { return };
             let Some(waiting) = self.waiting.pop_front() else { return };
             let Some(link) = &mut self.links[slot] else { continue };
-            link.open(Exchange::new(waiting.token, waiting.turn), &self.target.head, &self.pool, waiting.payload);
+            let (head, payload) = (&self.target.head, waiting.payload);
+            let patch = |correlation| Patch { at: self.rooms[payload as usize], correlation };
+            let exchange = Exchange::new(waiting.token, waiting.turn);
+            link.open(exchange, head, &self.pool, payload, waiting.correlation.map(patch));
             if self.checker.as_ref().is_some_and(|checker| self.sampler.is_next(checker)) {
-                link.sample(waiting.payload);
+                link.sample(payload);
             }
             self.places[waiting.token as usize] = Place::On(slot);
             self.dirty.push(slot);
@@ -435,11 +430,12 @@ impl AsRawFd for Http {
 impl Transport for Http {
     #[inline]
     fn submit(&mut self, token: u32, payload: u32) {
-        if self.places.len() <= token as usize {
-            self.places.resize(token as usize + 1, Place::Nowhere);
-        }
-        self.places[token as usize] = Place::Waiting;
-        self.waiting.push_back(Waiting { token, payload, turn: self.turn });
+        self.wait(token, payload, None);
+    }
+
+    #[inline]
+    fn submit_in(&mut self, token: u32, payload: u32, correlation: Correlation) {
+        self.wait(token, payload, Some(correlation));
     }
 
     fn cancel(&mut self, token: u32) {

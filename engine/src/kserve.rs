@@ -1,5 +1,9 @@
 //! The little of KServe's protobuf that the engine itself writes and reads; tensors are never re-encoded.
 
+pub mod json;
+
+use crate::sequences::Correlation;
+
 /// Bytes appended to a ready message: protobuf fields may come in any order, so a request becomes another one by what
 /// stands behind it.
 pub type Suffix = Option<Box<[u8]>>;
@@ -30,13 +34,13 @@ fn parameter(out: &mut Vec<u8>, key: &str, kind: u8, value: u64) {
 }
 
 /// What makes a message the one of a sequence: its id, and whether it is the first or the last.
-pub fn of_sequence(id: u64, start: bool, end: bool) -> Box<[u8]> {
+pub fn of_sequence(correlation: Correlation) -> Box<[u8]> {
     let mut out = Vec::with_capacity(80);
-    parameter(&mut out, "sequence_id", INT64, id);
-    if start {
+    parameter(&mut out, "sequence_id", INT64, correlation.id);
+    if correlation.start {
         parameter(&mut out, "sequence_start", BOOL, 1);
     }
-    if end {
+    if correlation.end {
         parameter(&mut out, "sequence_end", BOOL, 1);
     }
     out.into_boxed_slice()
@@ -194,9 +198,12 @@ mod tests {
     #[test]
     fn a_suffix_is_what_protobuf_would_write() {
         let expected = b"\x22\x12\x0a\x0bsequence_id\x12\x03\x10\xac\x02\x22\x14\x0a\x0esequence_start\x12\x02\x08\x01";
-        assert_eq!(&*of_sequence(300, true, false), expected);
-        assert!(of_sequence(1, false, true).ends_with(b"\x22\x12\x0a\x0csequence_end\x12\x02\x08\x01"));
-        assert_eq!(of_sequence(u64::MAX >> 1, false, false).len(), 27);
+        assert_eq!(&*of_sequence(Correlation { id: 300, start: true, end: false }), expected);
+        assert!(
+            of_sequence(Correlation { id: 1, start: false, end: true })
+                .ends_with(b"\x22\x12\x0a\x0csequence_end\x12\x02\x08\x01")
+        );
+        assert_eq!(of_sequence(Correlation { id: u64::MAX >> 1, start: false, end: false }).len(), 27);
     }
 
     #[test]
@@ -223,7 +230,7 @@ mod tests {
 
         #[test]
         fn what_is_written_can_be_read(id in 0..u64::MAX >> 1, start: bool, end: bool) {
-            let suffix = of_sequence(id, start, end);
+            let suffix = of_sequence(Correlation { id, start, end });
             let entries: Result<Vec<_>, _> = fields(&suffix).collect();
             prop_assert_eq!(entries.unwrap().len(), 1 + usize::from(start) + usize::from(end));
         }

@@ -193,7 +193,8 @@ impl Target {
             }
             plan::Transport::Http(http) => {
                 let initial = plan.first_connections().div_ceil(workers * (1 + http.others.len()));
-                let resolve = |endpoint: &str| http::Target::resolve(http, endpoint, initial, timeout);
+                let in_sequences = plan.sequences.is_some();
+                let resolve = |endpoint: &str| http::Target::resolve(http, endpoint, initial, timeout, in_sequences);
                 Ok(Target::Http(each(&http.endpoint, http.weight, &http.others, resolve)?))
             }
             plan::Transport::Null(_) => Ok(Target::Null),

@@ -1,10 +1,19 @@
 //! Sequences of requests that belong together: which one is next, and what its message must say.
 
-use crate::kserve::of_sequence;
 use crate::plan;
 use crate::random::Random;
 use crate::schedule::part;
 use std::collections::{HashSet, VecDeque};
+
+/// What a request says of the sequence that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Correlation {
+    pub id: u64,
+    /// The first request of the sequence.
+    pub start: bool,
+    /// The last one.
+    pub end: bool,
+}
 
 /// One of the sequences kept alive at the same time; never more than one request of it is in flight.
 #[derive(Default)]
@@ -26,7 +35,7 @@ pub struct Turn {
     pub place: u32,
     /// Where the sequence has a stream of payloads of its own.
     pub payload: Option<u32>,
-    pub suffix: Box<[u8]>,
+    pub correlation: Correlation,
 }
 
 /// What became of a sequence with an answer.
@@ -159,7 +168,8 @@ impl Sequences {
         sequence.left -= 1;
         let payload = self.streams.payload(sequence.stream, sequence.step);
         sequence.step = sequence.step.wrapping_add(1);
-        Some(Turn { place, payload, suffix: of_sequence(sequence.id, start, sequence.left == 0) })
+        let correlation = Correlation { id: sequence.id, start, end: sequence.left == 0 };
+        Some(Turn { place, payload, correlation })
     }
 
     /// The request in flight at `place` has its outcome.
@@ -181,16 +191,16 @@ impl Sequences {
     }
 
     /// A last request for a broken sequence, so that the server lets go of it.
-    pub fn close_broken(&mut self) -> Option<Box<[u8]>> {
-        self.broken.pop().map(|id| of_sequence(id, false, true))
+    pub fn close_broken(&mut self) -> Option<Correlation> {
+        self.broken.pop().map(|id| Correlation { id, start: false, end: true })
     }
 
     /// A last request for a sequence that is not over although nothing more is to be sent.
-    pub fn close_living(&mut self) -> Option<Box<[u8]>> {
+    pub fn close_living(&mut self) -> Option<Correlation> {
         while let Some(place) = self.idle.pop_front() {
             let sequence = &mut self.places[place as usize];
             if std::mem::take(&mut sequence.alive) {
-                return Some(of_sequence(sequence.id, false, true));
+                return Some(Correlation { id: sequence.id, start: false, end: true });
             }
         }
         None
@@ -200,6 +210,10 @@ impl Sequences {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn correlation(id: u64, start: bool, end: bool) -> Correlation {
+        Correlation { id, start, end }
+    }
 
     fn sequences(count: usize, length: u64, variation: f64, id_count: u64) -> Sequences {
         let plan = plan::Sequences { count, length, variation, first_id: 10, id_count };
@@ -246,12 +260,12 @@ mod tests {
         let mut sequences = sequences(1, 3, 0.0, 100);
         for (start, end) in [(true, false), (false, false), (false, true)] {
             let turn = sequences.take(5).unwrap();
-            assert_eq!(turn, Turn { place: 0, payload: None, suffix: of_sequence(10, start, end) });
+            assert_eq!(turn, Turn { place: 0, payload: None, correlation: correlation(10, start, end) });
             assert_eq!(sequences.take(6), None, "one request in flight at most");
             let progress = sequences.answered(0, true, true);
             assert_eq!(progress, if end { Progress::Finished { began: 5 } } else { Progress::GoesOn });
         }
-        assert_eq!(sequences.take(7).unwrap().suffix, of_sequence(11, true, false));
+        assert_eq!(sequences.take(7).unwrap().correlation, correlation(11, true, false));
     }
 
     #[test]
@@ -260,7 +274,7 @@ mod tests {
         let mut starts = Vec::new();
         for round in 0..8 {
             let turn = sequences.take(0).unwrap();
-            starts.push(turn.suffix[18]);
+            starts.push(turn.correlation.id);
             if round > 0 {
                 sequences.answered(turn.place, true, true);
             } else {
@@ -275,12 +289,12 @@ mod tests {
         let mut sequences = sequences(1, 5, 0.0, 100);
         sequences.take(0).unwrap();
         assert_eq!(sequences.answered(0, false, true), Progress::Broken);
-        assert_eq!(sequences.close_broken(), Some(of_sequence(10, false, true)));
+        assert_eq!(sequences.close_broken(), Some(correlation(10, false, true)));
         assert_eq!(sequences.close_broken(), None);
-        assert_eq!(sequences.take(0).unwrap().suffix, of_sequence(11, true, false));
+        assert_eq!(sequences.take(0).unwrap().correlation, correlation(11, true, false));
         assert_eq!(sequences.close_living(), None, "a request is in flight");
         sequences.answered(0, true, true);
-        assert_eq!(sequences.close_living(), Some(of_sequence(11, false, true)));
+        assert_eq!(sequences.close_living(), Some(correlation(11, false, true)));
         assert_eq!(sequences.close_living(), None);
     }
 

@@ -1,7 +1,7 @@
 //! What the drive loop asks of whoever carries its requests, and of the clock.
 
 use crate::error::Failure;
-use crate::kserve::Suffix;
+use crate::sequences::Correlation;
 
 /// Nanoseconds on one monotonic clock.
 pub trait Clock {
@@ -44,8 +44,8 @@ pub enum Event {
 pub trait Transport {
     /// Takes a request; never blocks, never fails: failures are events.
     fn submit(&mut self, token: u32, payload: u32);
-    /// As `submit`, with bytes to append to the payload; only gRPC messages can be appended to.
-    fn submit_with(&mut self, token: u32, payload: u32, _suffix: Suffix) {
+    /// As `submit`, for a request of a sequence, which has to say so.
+    fn submit_in(&mut self, token: u32, payload: u32, _correlation: Correlation) {
         self.submit(token, payload);
     }
     /// Forgets a request: no event about it follows.

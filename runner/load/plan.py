@@ -64,7 +64,8 @@ class GrpcUnary:
 
 @dataclass(frozen=True, kw_only=True)
 class Http:
-    """Requests over HTTP/1.1; a payload is the remaining headers, an empty line, and the body."""
+    """Requests over HTTP/1.1; a payload is the remaining headers, an empty line, and the body, which with sequences
+    begins with room for their parameters (`runner.services.document`)."""
 
     endpoint: str
     """host:port."""

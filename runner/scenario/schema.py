@@ -309,9 +309,9 @@ class Workload(Call):
 
     @model_validator(mode="after")
     def _messages_are_changed(self) -> Self:
+        if self.streaming and self.protocol != "grpc":
+            raise refuse("streaming", f"expected protocol `grpc`, got `{self.protocol}`", "write `protocol: grpc`")
         for name in (name for name in ("sequences", "streaming") if getattr(self, name)):
-            if self.protocol != "grpc":
-                raise refuse(name, f"expected protocol `grpc`, got `{self.protocol}`", "write `protocol: grpc`")
             if self.compression != "none":
                 raise refuse(name, f"expected compression `none`, got `{self.compression}`", "remove `compression`")
             if self.shared_memory != "none":

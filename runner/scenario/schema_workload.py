@@ -60,7 +60,8 @@ class Call(Strict):
 
 class Sequences(Strict):
     """Requests of a stateful model: several sequences at a time, each in order and with one request in flight at most;
-    what perf_analyzer calls `--serial-sequences` is the rule here."""
+    what perf_analyzer calls `--serial-sequences` is the rule here. Over gRPC, its streams and HTTP, but without
+    `compression`."""
 
     count: int | None = Field(default=None, ge=1, le=100_000)
     """Sequences alive at the same time; by default `load.concurrency`, or 4 where the load has none."""

@@ -20,6 +20,7 @@ from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, Tensor
 from runner.services.calls import Calls
 from runner.services.compression import compressed
 from runner.services.control import IndexEntry, RepositoryView, ServerFacts
+from runner.services.document import request_document
 from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
 from runner.services.pipeline import EnsembleStep, composing_models, models_behind
 from runner.services.statistics import facts_in, statistics_in
@@ -48,6 +49,7 @@ def connect(endpoint: Endpoint, workload: Workload) -> KServeHttp:
         accept=None if workload.response_compression == "none" else workload.response_compression,
         calls=Calls.of(workload),
         outputs=workload.output_tensors or workload.tensors,
+        sequences=workload.sequences is not None,
     )
 
 
@@ -77,8 +79,10 @@ class KServeHttp(RepositoryView):
         accept: Literal["gzip", "deflate"] | None = None,
         calls: Calls = Calls(),  # noqa: B008  # frozen
         outputs: Literal["binary", "json"] | None = None,
+        sequences: bool = False,
     ) -> None:
         self._address = address
+        self._sequences = sequences
         self._calls = calls
         self._outputs = outputs or tensors
         self._timeout_s = timeout_s
@@ -250,13 +254,10 @@ class KServeHttp(RepositoryView):
                 raise ServiceError(f"input {name!r} of model {model!r}: {error}") from error
             heads.append(head)
         binary = self._tensors == "binary"
-        document: dict[str, Any] = {"inputs": heads}
         parameters = dict(self._calls.parameters)
         if self._outputs == "binary":
             parameters["binary_data_output"] = True
-        if parameters:
-            document["parameters"] = parameters
-        json_part = json.dumps(document, separators=(",", ":")).encode()
+        json_part = request_document({"inputs": heads}, parameters, in_sequence=self._sequences)
         headers = {"Content-Type": "application/octet-stream" if binary else "application/json"}
         if binary:
             headers[_HEAD_LENGTH] = str(len(json_part))

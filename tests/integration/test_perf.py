@@ -40,7 +40,7 @@ def test_a_fixed_number_of_requests_comes_after_its_warm_up(perf: Perf) -> None:
     ("arguments", "says"),
     [
         (("-m", "repeat", "-i", "grpc"), "decoupled"),
-        (("-m", "accumulate"), "keeps sequences, which are sent over gRPC"),
+        (("-m", "accumulate", "-b", "2"), "keeps sequences: its requests hold one item, got -b 2"),
         (("-m", "identity"), "say how large it is, for example --shape INPUT0:8"),
         (("-m", "identity", "--shape", "INPUT0:2", "-b", "65"), "at most 64 items per request"),
         (("-m", "identity", "--shape", "NOPE:2"), "it has INPUT0"),
@@ -61,8 +61,17 @@ def test_an_unknown_model_or_version_is_told_by_the_server(perf: Perf, capsys: p
     assert "9" in capsys.readouterr().err
 
 
-def test_sequences_and_streams_are_found_in_the_models_configuration(perf: Perf) -> None:
-    assert perf("-m", "accumulate", "-i", "grpc", "--concurrency-range", "2", "--sequence-length", "5") in MEASURED
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-i", "grpc", "--concurrency-range", "2"),
+        ("-i", "http", "--concurrency-range", "2"),
+        ("--request-rate-range", "200", "--num-of-sequences", "3", "--input-tensor-format", "json"),
+    ],
+)
+def test_sequences_are_found_in_the_models_configuration(perf: Perf, options: tuple[str, ...]) -> None:
+    asked = ("--sequence-length", "5", "--sequence-length-variation", "0", "--sequence-id-range", "700:800")
+    assert perf("-m", "accumulate", *options, *asked) in MEASURED
     assert perf.resolved()["workload"]["sequences"]["length"] == 5
     (row,) = perf.points()
     # The model refuses what is out of order.
@@ -70,10 +79,11 @@ def test_sequences_and_streams_are_found_in_the_models_configuration(perf: Perf)
     assert int(row["sequences"]) > 0
 
 
-def test_each_sequence_sends_a_stream_of_the_data(perf: Perf) -> None:
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_each_sequence_sends_a_stream_of_the_data(perf: Perf, protocol: str) -> None:
     streams = [[{"INPUT0": {"content": [1.0], "shape": [1]}}] * 3, [{"INPUT0": {"content": [2.0], "shape": [1]}}]]
     write_json(perf.folder / "data.json", {"data": streams})
-    done = perf("-m", "accumulate", "-i", "grpc", "--input-data", "data.json", "--request-count", "40")
+    done = perf("-m", "accumulate", "-i", protocol, "--input-data", "data.json", "--request-count", "40")
     assert done in MEASURED
     (row,) = perf.points()
     # In turn three requests and one.

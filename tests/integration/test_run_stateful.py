@@ -47,14 +47,16 @@ class Ran:
         return [line for line in map(json.loads, lines) if line["kind"] == "trial"]
 
 
-def test_a_stateful_model_unary_and_over_streams(tmp_path: Path) -> None:
+def test_a_stateful_model_over_every_transport(tmp_path: Path) -> None:
     ran = Ran(
         tmp_path,
         "accumulate",
-        "sequences: {length: 5, variation: 40%}, input: {INPUT0: {generate: zero}}",
-        axes="workload.streaming: [false, true]",
+        "sequences: {length: 5, variation: 40%}, parameters: {tag: 7}, input: {INPUT0: {generate: zero}}",
+        axes="how: {zip: {workload.protocol: [grpc, grpc, http, http], workload.streaming: [false, true, false, false],"
+        " workload.tensors: [binary, binary, binary, json]}}",
     )
     assert ran.process.returncode == 0, ran.process.stderr + ran.process.stdout
+    assert [point["protocol"] for point in ran.points()] == ["grpc", "grpc", "http", "http"]
     for point in ran.points():
         assert (point["state"], point["requests_failed"]) == ("ok", "0")
         assert "mismatch" not in point["flags"]

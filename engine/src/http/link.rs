@@ -4,7 +4,9 @@ use super::response::Response;
 use crate::check::{Checker, Sample};
 use crate::error::{Code, Failure};
 use crate::http2::outbox::{LARGE, Outbox};
+use crate::kserve::json;
 use crate::payload::Pool;
+use crate::sequences::Correlation;
 use crate::wire::Wire;
 use std::io::{ErrorKind, Read};
 
@@ -23,6 +25,12 @@ impl Exchange {
     pub fn new(token: u32, turn: u64) -> Exchange {
         Exchange { token, unsent: Some(turn), unwritten: false, answering: false }
     }
+}
+
+/// What a request of a sequence says in the room that its payload has for it.
+pub struct Patch {
+    pub at: usize,
+    pub correlation: Correlation,
 }
 
 /// What one attempt to write brought.
@@ -83,12 +91,18 @@ impl Link {
     }
 
     #[inline]
-    pub fn open(&mut self, mut exchange: Exchange, head: &[u8], pool: &Pool, payload: u32) {
+    pub fn open(&mut self, mut exchange: Exchange, head: &[u8], pool: &Pool, payload: u32, patch: Option<Patch>) {
         let message = pool.get(payload).len();
         exchange.unwritten = message > LARGE;
         self.exchange = Some(exchange);
         self.outbox.put(head);
-        self.outbox.put_payload(pool, payload, 0, message);
+        let mut rest = 0;
+        if let Some(Patch { at, correlation }) = patch {
+            self.outbox.put_payload(pool, payload, 0, at);
+            self.outbox.fill(|out| json::put_correlation(out, correlation));
+            rest = at + json::ROOM;
+        }
+        self.outbox.put_payload(pool, payload, rest, message);
     }
 
     /// Keep the answer of the request that was just opened.

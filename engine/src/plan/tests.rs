@@ -117,13 +117,34 @@ fn sequences_and_validation_are_checked() {
     assert_eq!(refusal, "validate: expected the transport grpc or http without sequences");
 }
 
+fn http() -> Value {
+    json!({"kind": "http", "endpoint": "localhost:1", "method": "POST", "path": "/", "headers": []})
+}
+
 #[test]
 fn sequences_stay_on_one_endpoint() {
-    let mut plan = valid();
-    plan["sequences"] = json!({"count": 1, "length": 3, "variation": 0, "first_id": 1, "id_count": 1});
-    plan["transport"]["others"] = json!([{"endpoint": "other:1"}]);
-    let refusal = Plan::from_json(&plan.to_string()).unwrap_err().to_string();
-    assert_eq!(refusal, "sequences: expected one endpoint");
+    for transport in [valid()["transport"].take(), http()] {
+        let mut plan = valid();
+        plan["sequences"] = json!({"count": 1, "length": 3, "variation": 0, "first_id": 1, "id_count": 1});
+        plan["transport"] = transport;
+        assert!(Plan::from_json(&plan.to_string()).is_ok());
+        plan["transport"]["others"] = json!([{"endpoint": "other:1"}]);
+        let refusal = Plan::from_json(&plan.to_string()).unwrap_err().to_string();
+        assert_eq!(refusal, "sequences: expected one endpoint: servers do not share the state of a sequence");
+    }
+}
+
+#[test]
+fn a_sequence_has_one_connection_at_most() {
+    let connections = |schedule: Value, count: u64| {
+        let mut plan = valid();
+        (plan["transport"], plan["schedule"]) = (http(), schedule);
+        plan["sequences"] = json!({"count": count, "length": 3, "variation": 0, "first_id": 1, "id_count": count});
+        Plan::from_json(&plan.to_string()).unwrap().first_connections()
+    };
+    let open = json!({"kind": "open", "arrivals": {"kind": "constant", "rate": 10.0}, "max_in_flight": 64});
+    assert_eq!((connections(open.clone(), 3), connections(open, 20)), (3, 16));
+    assert_eq!(connections(json!({"kind": "closed", "concurrency": 8}), 5), 5);
 }
 
 #[test]
@@ -148,25 +169,21 @@ fn streams_decide_how_many_connections_are_needed() {
 }
 
 #[test]
-fn what_looks_into_messages_takes_neither_encoding_nor_slots_nor_http() {
-    let sequences = json!({"count": 1, "length": 3, "variation": 0, "first_id": 1, "id_count": 1});
-    let http = json!({"kind": "http", "endpoint": "localhost:1", "method": "POST", "path": "/", "headers": []});
+fn what_looks_into_messages_takes_neither_encoding_nor_slots() {
     let refusal = |change: &dyn Fn(&mut Value)| {
         let mut plan = valid();
         change(&mut plan);
         Plan::from_json(&plan.to_string()).expect_err("a refusal").to_string()
     };
-    let (key, value) = ("sequences", sequences);
-    {
-        let over_http = refusal(&|plan| (plan["transport"], plan[key]) = (http.clone(), value.clone()));
-        let encoded = refusal(&|plan| (plan["transport"]["encoding"], plan[key]) = (json!("gzip"), value.clone()));
-        let slots = refusal(&|plan| {
-            (plan["order"], plan["slots"], plan[key]) = (json!("per_slot"), json!(4), value.clone());
-        });
-        for message in [over_http, encoded, slots] {
-            assert!(message.starts_with(&format!("{key}: expected ")), "{message}");
-        }
-    }
+    let sequences = |plan: &mut Value| {
+        plan["sequences"] = json!({"count": 1, "length": 3, "variation": 0, "first_id": 1, "id_count": 1});
+    };
+    let encoded = refusal(&|plan| (sequences(plan), plan["transport"]["encoding"] = json!("gzip")).0);
+    let slots = refusal(&|plan| {
+        sequences(plan);
+        (plan["order"], plan["slots"]) = (json!("per_slot"), json!(4));
+    });
+    assert!([encoded, slots].iter().all(|message| message.starts_with("sequences: expected ")));
     let streaming = |plan: &mut Value| plan["transport"]["streaming"] = json!(true);
     let encoded = refusal(&|plan| (streaming(plan), plan["transport"]["encoding"] = json!("gzip")).0);
     let slots = refusal(&|plan| {

@@ -1,11 +1,11 @@
 //! What transports share: endpoints with weights, TLS, compression; and the HTTP transport.
 
-use super::{Check, MAX_CONNECTIONS, in_range, refuse};
+use super::checks::{Check, MAX_CONNECTIONS, in_range, refuse};
 use serde::Deserialize;
 use std::fmt;
 
 /// Requests with ready bytes over HTTP/1.1. A payload is the rest of the head (remaining headers, each with its line
-/// end, and an empty line) followed by the body.
+/// end, and an empty line) followed by the body, which with sequences begins with room for their parameters.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {

@@ -1,6 +1,8 @@
 //! A scripted HTTP/2 peer on a real socket, and short ways to run a load against it.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod http;
+
 use _engine::error::Error;
 use _engine::http2::frame::{self, Header};
 use _engine::payload::Pool;

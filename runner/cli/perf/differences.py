@@ -78,7 +78,7 @@ DIFFERENCES = (
     Difference("sequences", "several requests of one may be in flight at a rate", "one at a time", "as with "
                "`--serial-sequences`; their order is their meaning"),
     Difference("data streams of sequences", "chosen at random", "used in turn, as its manual says", ""),
-    Difference("sequences and shared memory over HTTP", "possible", "over gRPC only", "not built yet"),
+    Difference("shared memory over HTTP", "possible", "over gRPC only", "not built yet"),
     Difference("shared memory", "one name for all clients, unregisters those of others", "regions of its own",
                "two clients of one server must not break each other"),
     Difference("`--trace-level` and its like", "changes the server's settings for good", "refused",

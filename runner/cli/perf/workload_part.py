@@ -53,10 +53,6 @@ def _refuse_unfit(options: PerfOptions, model: KnownModel) -> None:
             f"model {model.name!r} is decoupled: a request may have any number of answers",
             hint="add -i grpc --streaming",
         )
-    if model.sequences and options.protocol != "grpc":
-        raise UsageError(
-            f"model {model.name!r} keeps sequences, which are sent over gRPC", hint="add -i grpc, and -u if you gave it"
-        )
     if model.sequences and options.batch != 1:
         raise UsageError(
             f"model {model.name!r} keeps sequences: its requests hold one item, got -b {options.batch}",

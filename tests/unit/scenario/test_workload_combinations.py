@@ -12,7 +12,7 @@ HEAD = "scenario: 1\nname: x\nworkload: {model: m, input: {I: {generate: zero, s
 @pytest.mark.parametrize(
     ("workload", "address", "words"),
     [
-        ("sequences: {count: 2}, protocol: http", "workload.sequences", "expected protocol `grpc`, got `http`"),
+        ("sequences: {count: 2}, protocol: http, compression: gzip", "workload.sequences", "got `gzip`"),
         ("streaming: true, protocol: http", "workload.streaming", "expected protocol `grpc`, got `http`"),
         ("sequences: {count: 2}, compression: gzip", "workload.sequences", "expected compression `none`, got `gzip`"),
         ("streaming: true, compression: deflate", "workload.streaming", "expected compression `none`, got `deflate`"),
@@ -24,6 +24,11 @@ HEAD = "scenario: 1\nname: x\nworkload: {model: m, input: {I: {generate: zero, s
         ("sequences: {count: 2}, batch: 2", "workload.batch", "expected 1, as sequence batchers"),
         ("validate: {expect: recorded}, sequences: {count: 2}", "workload.validate", "stateful models differ"),
         ("sequences: {}, endpoints: [{grpc: 'h:1'}]", "workload.endpoints", "servers do not share a sequence's state"),
+        (
+            "sequences: {}, protocol: http, endpoints: [{http: 'h:1'}]",
+            "workload.endpoints",
+            "do not share a sequence's",
+        ),
         ("shared_memory: system, endpoints: [{grpc: 'h:1'}]", "workload.endpoints", "only one server knows"),
         ("protocol: http, endpoints: [{grpc: 'h:1'}]", "workload.endpoints", "expected `http: host:port`"),
         ("weight: 2", "workload.weight", "expected `endpoints` beside it"),
@@ -45,6 +50,7 @@ def test_what_excludes_each_other_is_refused(desk, workload, address, words):
     "workload",
     [
         "sequences: {count: 2, length: 5, variation: 20%}",
+        "sequences: {count: 2}, protocol: http, tensors: json, response_compression: gzip",
         "streaming: true",
         "streaming: true, sequences: {count: 2}",
         "validate: {expect: recorded, mode: tolerance, rtol: 0.01}",

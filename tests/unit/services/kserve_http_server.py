@@ -27,6 +27,8 @@ class HttpServer:
 
     address: str
     headers: list[dict[str, str]] = field(default_factory=list)
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    """Of each inference."""
 
 
 class _Quiet(ThreadingHTTPServer):
@@ -70,6 +72,7 @@ def serving_http(fake: FakeServer, context: ssl.SSLContext | None = None) -> Ite
             model = self.path.split("/")[3]
             split = int(self.headers.get("Inference-Header-Content-Length") or len(body))
             head = json.loads(body[:split])
+            seen.parameters.append(head.get("parameters", {}))
             inputs, position = {}, split
             for tensor in head["inputs"]:
                 if "data" in tensor:

@@ -14,7 +14,7 @@ import pytest
 from runner.errors import LoadError, ServiceError
 from runner.load.engine import LoadResult
 from runner.load.native import NativeEngine
-from runner.load.plan import ClosedLoop, LoadPlan
+from runner.load.plan import ClosedLoop, LoadPlan, Sequences
 from runner.measure.transport import transport
 from runner.scenario.schema import TlsSettings, Workload
 from runner.services import connect
@@ -160,6 +160,26 @@ def works(server: HttpServer, tls: dict[str, Any]) -> None:
     np.testing.assert_array_equal(service.infer("identity", {"INPUT0": NUMBERS})["OUTPUT0"], NUMBERS)
     result = load(service, server)
     assert (result.ok, result.failed) == (40, {})
+
+
+@pytest.mark.parametrize("tensors", ["binary", "json"])
+def test_requests_under_tls_say_to_which_sequence_they_belong(
+    https: HttpServer, certificates: Certificates, tensors: str
+) -> None:
+    service = client(https, tls={"ca": certificates.ca_crt}, tensors=tensors, sequences={}, parameters={"tag": "a"})
+    np.testing.assert_array_equal(service.infer("identity", {"INPUT0": NUMBERS})["OUTPUT0"], NUMBERS)
+    assert https.parameters.pop()["sequence_id"] == 0
+    route = service.route("identity", Endpoint(http=https.address, grpc=""))
+    # Above 4 KiB the engine passes tensors on from where they are.
+    inputs = {"INPUT0": np.arange(9000, dtype=np.float32)[None]}
+    sequences = Sequences(count=1, length=3, variation=0, first_id=2**62)
+    plan = LoadPlan(transport=transport(route), schedule=ClosedLoop(concurrency=1), max_requests=6, sequences=sequences)
+    result = NativeEngine().run(plan, [service.encode("identity", inputs)])
+    assert (result.ok, result.failed) == (6, {})
+    assert {seen["tag"] for seen in https.parameters} == {"a"}
+    said = [tuple(seen[f"sequence_{what}"] for what in ("id", "start", "end")) for seen in https.parameters]
+    flags = [(True, False), (False, False), (False, True)]
+    assert said == [(2**62 + n, *each) for n in range(2) for each in flags]
 
 
 @pytest.mark.parametrize("how", ["pem", "der", "unverified", "named"])

@@ -103,11 +103,12 @@ def test_the_server_is_asked_for_the_model(tmp_path: Path) -> None:
     assert known.inputs
 
 
-def test_a_model_of_sequences_needs_no_option() -> None:
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_model_of_sequences_needs_no_option(protocol: str) -> None:
     model = KnownModel(name="m", sequences=True)
-    assert translate(parse(["-m", "m", "-i", "grpc"]), model).scenario["workload"]["sequences"] == {}
+    assert translate(parse(["-m", "m", "-i", protocol]), model).scenario["workload"]["sequences"] == {}
     with pytest.raises(UsageError, match="its requests hold one item, got -b 2"):
-        translate(parse(["-m", "m", "-i", "grpc", "-b", "2"]), model)
+        translate(parse(["-m", "m", "-i", protocol, "-b", "2"]), model)
 
 
 def test_texts_are_as_long_as_perf_analyzers_where_there_are_any() -> None:
