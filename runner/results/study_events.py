@@ -125,6 +125,8 @@ class StudyLog:
     """Time that the search has taken so far."""
     confirmed_before: bool = False
     """The confirmation began before the study was extended last: others may be the best now."""
+    extended: Extended | None = None
+    """The last time."""
     former: Concluded | None = None
     """How the study ended before it was extended last."""
 
@@ -148,6 +150,7 @@ class StudyLog:
             _last(Concluded, since),
             max((event.search_s for event in events if isinstance(event, Observed | SearchEnded)), default=0.0),
             _last(Confirming, since) is None and _last(Confirming, before) is not None,
+            extended,
             _last(Concluded, before),
         )
 

@@ -47,16 +47,22 @@ def _of_another_budget(plan: StudyPlan, directory: RunDirectory) -> StudyLog | N
     if manifest.kind != "study" or manifest.scenario.digest == digest or directory.is_owned():
         return None
     log = directory.load().study
-    return log if log is not None and manifest.scenario.digest == _digest_with(plan, log) else None
+    if log is None:
+        return None
+    # The journal is ahead of the manifest where a study was killed at the very moment that it was extended.
+    recorded = log.extended.digest if log.extended is not None else manifest.scenario.digest
+    return log if recorded == _digest_with(plan, log) else None
 
 
 def resumed(writer: RunWriter, plan: StudyPlan, environment: Mapping[str, Any]) -> Run:
     """Take up the study that the writer owns, with the budget of the plan; returns what it holds."""
+    from runner.results.manifest import read_manifest
+
     digest, resolved = resolved_of(plan.loaded)
-    recorded = writer.directory.load()
-    if recorded.study is None or recorded.manifest.scenario.digest == digest:
-        return writer.resume(digest, resolved, environment)
-    writer.resume(_digest_with(plan, recorded.study), resolved, environment)
+    recorded = read_manifest(writer.directory.manifest_path).scenario.digest
+    before = writer.resume(recorded, resolved, environment)
+    if recorded == digest:
+        return before
     return writer.extend(resolved, Extended(plan.tune.budget.model_dump(mode="json", by_alias=True), digest))
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from runner.errors import UsageError
 from runner.report.study_text import study_text
+from runner.results.directory import RunWriter
 from runner.results.run import Run
 from runner.scenario.loading import LoadedScenario
 from runner.tune.winner import Outcome
@@ -84,6 +85,23 @@ def test_a_study_that_is_stopped_while_it_is_extended_goes_on(load: Load, lab: L
     done = lab.study(larger, watcher, resume=True)
     assert [each.number for each in watcher.observations] == [3]
     assert len(done.study.trials) == 4
+
+
+def test_a_kill_between_the_journal_and_the_manifest_leaves_a_study_that_can_be_extended(
+    load: Load, lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.study(load(RANDOM, "tune.budget.trials=2"))
+    with monkeypatch.context() as patch:
+        patch.setattr(RunWriter, "write_resolved", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            lab.study(load(RANDOM, "tune.budget.trials=4"), resume=True)
+    done = lab.study(load(RANDOM, "tune.budget.trials=4"), resume=True)
+    assert len(done.study.trials) == 4
+    assert verify_run(done.directory).discrepancies == ()
+
+
+def _killed(writer: RunWriter, resolved: str) -> None:
+    raise KeyboardInterrupt
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
