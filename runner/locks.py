@@ -95,7 +95,9 @@ def _patiently(path: Path, on_wait: Callable[[str], None] | None) -> int:
 def _acquire(path: Path, *, create: bool = True) -> int:
     """A descriptor that holds the lock."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC, 0o644)
+        # Never through a link: some locks lie in folders where everybody may make one, and a lock file is emptied.
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        descriptor = os.open(path, flags, 0o644)
         try:
             _lock(descriptor, path)
             # The file may have been removed between our open and our lock: then the lock guards nothing.

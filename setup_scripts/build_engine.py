@@ -161,7 +161,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--task", choices=("build", "probe", "infer"), default="build")
     add("--driver", choices=("auto", "trtexec", "python"), default="auto", help="default: trtexec where it is")
     add("--onnx", type=Path, help="model to build from")
-    add("--precision", choices=("fp32", "tf32", "fp16", "int8"), default="tf32", help="default: tf32")
+    add("--precision", choices=("fp32", "tf32", "fp16", "bf16", "int8"), default="tf32", help="default: tf32")
     add("--profiles", default="[]", metavar="JSON", help="[{INPUT: [min, opt, max]}, …], shapes with the batch")
     add("--workspace-mib", type=int, help="default: all memory of the GPU")
     add("--builder-level", type=int, choices=range(6), help="default: TensorRT's own")

@@ -3,8 +3,9 @@
 
 * `fp32`, `tf32`: the graph stays as it is; it is checked and described.
 * `fp16`: weights and activations become float16; inputs and outputs keep their type.
+* `bf16`: the same with bfloat16, in opset 22; its cost is that of a float32 model rounded after each operator.
 * `int8`: convolutions and matrix products get Q/DQ nodes (symmetric, weights per channel), ranges of activations are
-  taken from samples; the rest stays float32.
+  taken from samples; the rest stays float32, and so does what `--exclude` names.
 
 The types say the precision to every version of TensorRT. Beside the model a sidecar `<output>.facts.json` has its
 inputs and outputs and the error against the original on the samples: largest absolute error, least cosine of a sample,
@@ -21,16 +22,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import bf16_graph
+import layer_patterns as layers
 import model_samples as ms
 
+CONVERTED = ("fp16", "bf16", "int8")
+"""Precisions for which the graph is changed."""
 CALIBRATED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that get Q/DQ nodes: those that have int8 kernels and are worth it."""
 SINGLE_FILE_LIMIT = 2_000_000_000
 """Bytes; what protobuf can hold, and a little less."""
-
-
-class ConvertError(Exception):
-    """A reason, in one line, why no model can be written."""
 
 
 def to_fp16(model: Path) -> Any:
@@ -49,7 +50,7 @@ def to_fp16(model: Path) -> Any:
     return converted
 
 
-def to_int8(model: Path, feeds: list[ms.Feed], folder: Path) -> Any:
+def to_int8(model: Path, feeds: list[ms.Feed], exclude: list[str], folder: Path) -> Any:
     """The model with Q/DQ nodes; ranges are the extremes of what the samples produce."""
     import logging
 
@@ -65,8 +66,11 @@ def to_int8(model: Path, feeds: list[ms.Feed], folder: Path) -> Any:
 
     logging.getLogger().setLevel(logging.ERROR)  # it recommends preprocessing that TensorRT does itself
     target = folder / "quantised.onnx"
+    source: Any = layers.named(onnx.load(model)) if exclude else model
+    excluded = layers.excluded(source, CALIBRATED, exclude) if exclude else []
     q.quantize_static(
-        model, target, Reader(), quant_format=q.QuantFormat.QDQ, op_types_to_quantize=list(CALIBRATED),
+        source, target, Reader(), nodes_to_exclude=excluded,
+        quant_format=q.QuantFormat.QDQ, op_types_to_quantize=list(CALIBRATED),
         per_channel=True, activation_type=q.QuantType.QInt8, weight_type=q.QuantType.QInt8,
         # Q/DQ before what has int8 kernels and nowhere else, as TensorRT wants them: it fuses what comes after.
         extra_options={
@@ -81,23 +85,43 @@ def to_int8(model: Path, feeds: list[ms.Feed], folder: Path) -> Any:
 
 def convert(options: argparse.Namespace) -> dict[str, Any]:
     """Write the model; its facts."""
-    import onnx
-
     original = session(options.model)
     inputs = ms.interface(original.get_inputs())
-    if options.precision == "fp16":
-        save(to_fp16(options.model), options.output)
-    elif options.precision == "int8":
-        save(to_int8(options.model, ms.samples(inputs, options), options.output.parent), options.output)
-    else:
-        save(onnx.load(options.model), options.output)
+    save(typed(options, inputs), options.output)
     facts = {"inputs": inputs, "outputs": ms.interface(original.get_outputs()), "precision": options.precision}
-    if options.precision in ("fp16", "int8"):
+    if options.precision in CONVERTED:
         options.seed += 1  # other samples than those that the ranges were taken from, where the source has more
         feeds = ms.samples(inputs, options)
-        facts["error"] = ms.errors(ms.run(original, feeds), ms.run(session(options.output), feeds))
+        facts["error"] = ms.errors(ms.run(original, feeds), ms.run(runnable(options), feeds))
         facts["error"]["inputs"] = options.source.name if options.source else f"random, seed {options.seed}"
     return facts
+
+
+def typed(options: argparse.Namespace, inputs: dict[str, Any]) -> Any:
+    """The model in the types that were asked for."""
+    import onnx
+
+    if options.precision == "fp16":
+        return to_fp16(options.model)
+    if options.precision == "bf16":
+        return bf16_graph.to_bf16(onnx.load(options.model))
+    if options.precision == "int8":
+        return to_int8(options.model, ms.samples(inputs, options), options.exclude, options.output.parent)
+    return onnx.load(options.model)
+
+
+def runnable(options: argparse.Namespace) -> Any:
+    """The converted model as this processor can run it."""
+    if options.precision != "bf16":
+        return session(options.output)
+    import onnx
+
+    twin = options.output.with_name(f".{options.output.name}.twin")
+    onnx.save(bf16_graph.twin_of(onnx.load(options.output)), twin)
+    try:
+        return session(twin)
+    finally:
+        twin.unlink()
 
 
 def session(model: Path) -> Any:
@@ -128,7 +152,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
     parser.add_argument("--model", type=Path, required=True, help="ONNX file to read")
-    parser.add_argument("--precision", choices=("fp32", "tf32", "fp16", "int8"), required=True)
+    parser.add_argument("--precision", choices=("fp32", "tf32", *CONVERTED), required=True)
+    help_text = "JSON list of layers that int8 leaves out: first, last, depthwise, operators, patterns of node names"
+    parser.add_argument("--exclude", type=json.loads, default=[], help=help_text)
     ms.add_options(parser, samples=64)
     return parser.parse_args(argv)
 
@@ -140,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     except ImportError as error:
         print(f"convert_precision: {error}\npip install 'scenario-runner[convert]'", file=sys.stderr)
         return 1
-    except (ConvertError, ms.SampleError, OSError) as error:
+    except (bf16_graph.Bf16Error, layers.PatternError, ms.SampleError, OSError) as error:
         print(f"convert_precision: {error}", file=sys.stderr)
         return 1
     sidecar = json.dumps({"labels": {}, "facts": facts}, indent=1)

@@ -308,6 +308,12 @@ mod tests {
         assert_eq!(of(0), Ok(()));
         assert_eq!(of(1), Err("payload 1: output OUT[1] expected 2, got 3".to_owned()));
         assert!(of(2).unwrap_err().contains("has no place in shared memory"));
+        let body =
+            br#"{"outputs":[{"name":"OUT","datatype":"INT8","shape":[2],"parameters":{"shared_memory_region":"x"}}]}"#;
+        let of_body = |payload| {
+            checker.check_body(&Sample { payload, body: body.to_vec(), ..Sample::default() }).map_err(|f| f.message)
+        };
+        assert_eq!((of_body(0), of_body(1)), (of(0), of(1)));
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(of(0).unwrap_err().contains("cannot be read from"));
     }

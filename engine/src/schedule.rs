@@ -106,9 +106,7 @@ impl Schedule {
             }
         }
     }
-}
 
-impl Schedule {
     /// A response of a stream has come, not necessarily the last one of its request.
     pub fn responded(&mut self, token: u32) {
         if let Schedule::Periodic(periodic) = self {

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.errors import RunnerError, ScenarioError, ServiceError
+from runner.errors import RunnerError, ScenarioError, ServiceError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from runner.results.run import Run
 
 
@@ -28,6 +30,20 @@ def note(message: str) -> None:
 def print_json(value: Any) -> None:
     """A result for machines, on stdout."""
     click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def write_result(path: Path, text: str) -> None:
+    """A result that the user wants in a file.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        hint = "name a file in a folder that is there and that you may write to"
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint=hint) from error
+    note(f"wrote {path}")
 
 
 def print_error(error: RunnerError) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from runner.cli.console import note
+from runner.cli.console import write_result
 from runner.cli.perf.option import Dialect
 from runner.cli.perf.parsing import parse
 from runner.cli.perf.sla_client import DIALECTS
@@ -38,8 +38,7 @@ def command(line: str, output: Path | None) -> int:
     if output is None:
         click.echo(text, nl=False)
     else:
-        output.write_text(text, encoding="utf-8")
-        note(f"wrote {output}")
+        write_result(output, text)
     return 0
 
 

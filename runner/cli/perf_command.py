@@ -65,19 +65,24 @@ def _emit(options: PerfOptions, argv: tuple[str, ...], file: Path) -> int:
 
 
 def _run(options: PerfOptions, argv: tuple[str, ...]) -> int:
-    from runner.cli.perf.asking import ask_server, check_inputs
+    from runner.cli.perf.asking import ask_server, check_credentials, check_inputs
+    from runner.cli.perf.blaming import told_by_options
     from runner.cli.perf.keeping import shown_whatever_happens
     from runner.cli.progress import observer_for
     from runner.workflow import RunOptions, run_scenario
 
     with tempfile.TemporaryDirectory(prefix="scenario-perf-") as folder:
         file = Path(folder) / "perf.yaml"
-        loaded = _loaded(options, argv, file, ask_server(_loaded(options, argv, file)))
-        if options.values or options.shapes:
-            check_inputs(loaded)
-        show = partial(_show, options=options)
-        with observer_for(options.progress) as plain, shown_whatever_happens(plain, show) as observer:
-            outcome = run_scenario(loaded, RunOptions(output_dir=Path(options.output_dir)), observer)
+        with told_by_options(options, file):
+            loaded = _loaded(options, argv, file)
+            check_credentials(loaded)
+            loaded = _loaded(options, argv, file, ask_server(loaded))
+            if options.values or options.shapes:
+                check_inputs(loaded)
+            wanted = RunOptions(output_dir=Path(options.output_dir), identify=options.identify)
+            show, keep = partial(_show, options=options), partial(_keep, options=options)
+            with observer_for(options.progress) as plain, shown_whatever_happens(plain, show, keep) as observer:
+                outcome = run_scenario(loaded, wanted, observer)
     _show(outcome, options)
     return exit_code(outcome)
 
@@ -104,6 +109,15 @@ def _show(outcome: Outcome, options: PerfOptions) -> None:
         if " is missing: " not in line:  # told above, without the way to resume it
             note(f"warning: {line}")
     note(f"results: {outcome.directory}")
+
+
+def _keep(directory: Path, options: PerfOptions) -> None:
+    """What a kill must not take away."""
+    from runner.report import perf
+    from runner.results.run import load_run
+
+    if options.csv is not None:
+        perf.keep(load_run(directory), wishes_of(options))
 
 
 def exit_code(outcome: Outcome) -> int:

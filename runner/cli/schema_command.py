@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from runner.cli.console import note, print_json
+from runner.cli.console import print_json, write_result
 
 
 @click.command("schema")
@@ -23,5 +23,4 @@ def command(output: Path | None) -> None:
     if output is None:
         print_json(json_schema())
         return
-    output.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
-    note(f"wrote {output}")
+    write_result(output, json.dumps(json_schema(), indent=2) + "\n")

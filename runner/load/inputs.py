@@ -26,6 +26,7 @@ def build_items(
     artifacts: Mapping[str, Path],
     *,
     data: str | Sequence[str] | None = None,
+    fed: Mapping[str, Items] | None = None,
     shapes: Mapping[str, tuple[int, ...]] = {},
     unnamed: Generate = Generate(),  # noqa: B008  # frozen
     base: Path = Path(),
@@ -34,48 +35,50 @@ def build_items(
     """Items for every input of the model; those that the scenario does not name are generated as `unnamed` says.
 
     `artifacts` says where each setup step's output is, for `${setup.step}`; other paths are relative to `base`. `data`
-    feeds several inputs together. `shapes` are for items that say none themselves.
+    feeds several inputs together, `fed` is what was read of it already. `shapes` are for items that say none.
 
     Raises:
         ServiceError: an input that the model does not have, data that do not fit it, or files that cannot be read.
     """
     _refuse_unknown(inputs, model)
     model = _shaped(model, shapes)
-    paths = [resolve(each, artifacts, base, "workload.data") for each in data_paths(data)]
-    together = _together(paths, model) if paths else {}
+    if fed is None:
+        fed = _fed([resolve(each, artifacts, base, "workload.data") for each in data_paths(data)], model)
     for name in inputs:
-        if name in together:
+        if name in fed:
             raise ServiceError(
                 f"workload.input.{name}: workload.data holds values of {name}, too", hint="keep one of the two"
             )
     return tuple(
-        together.get(tensor.name)
+        fed.get(tensor.name)
         or _items(tensor, inputs.get(tensor.name) or _made_up(tensor, unnamed), artifacts, base, max_bytes)
         for tensor in model.inputs
-        if tensor.name in inputs or tensor.name in together or not tensor.optional
+        if tensor.name in inputs or tensor.name in fed or not tensor.optional
     )
 
 
-def workload_items(workload: Workload, model: Model, artifacts: Mapping[str, Path]) -> tuple[Items, ...]:
+def workload_items(
+    workload: Workload, model: Model, artifacts: Mapping[str, Path], fed: Mapping[str, Items] | None = None
+) -> tuple[Items, ...]:
     """As `build_items`, for a workload whose paths are absolute."""
     return build_items(
         workload.input,
         model,
         artifacts,
         data=workload.data,
+        fed=fed,
         shapes=workload.shape,
         unnamed=workload.generate,
     )
 
 
-def fed_together(workload: Workload, model: Model) -> frozenset[str]:
-    """Names of the inputs whose values `workload.data` holds; its paths are absolute.
+def fed_together(workload: Workload, model: Model) -> Mapping[str, Items]:
+    """Items of the inputs whose values `workload.data` holds; its paths are absolute.
 
     Raises:
         ServiceError: as `build_items`.
     """
-    paths = [Path(each) for each in data_paths(workload.data)]
-    return frozenset(_together(paths, _shaped(model, workload.shape))) if paths else frozenset()
+    return _fed([Path(each) for each in data_paths(workload.data)], _shaped(model, workload.shape))
 
 
 def data_paths(data: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -112,8 +115,10 @@ def _with_shape(tensor: Tensor, shape: tuple[int, ...]) -> ShapedTensor:
     return ShapedTensor(tensor.name, tensor.datatype, tensor.shape, tensor.optional, shape)
 
 
-def _together(paths: Sequence[Path], model: Model) -> dict[str, Items]:
+def _fed(paths: Sequence[Path], model: Model) -> dict[str, Items]:
     """Items of the inputs that these paths feed together."""
+    if not paths:
+        return {}
     path = paths[0]
     if len(paths) > 1 and any(each.suffix.lower() != ".json" or each.is_dir() for each in paths):
         raise ServiceError(

@@ -84,7 +84,7 @@ def expected_from_json(files: Sequence[Path], model: Model) -> dict[str, Items]:
 def _expected(file: Path, model: Model) -> tuple[tuple[Step, ...], ...]:
     document = _load(file)
     streams = _read(document, file, "validation_data", model.outputs)
-    inputs = [len(stream) for stream in _read(document, file, "data", model.inputs)]
+    inputs = [len(stream) for stream in _streams(document, file, "data")]
     if [len(stream) for stream in streams] != inputs:
         raise ServiceError(
             f"workload.data: {file}: validation_data has {_counted([len(stream) for stream in streams])}, but data has "
@@ -224,8 +224,9 @@ def _flat(content: Sequence[Any]) -> tuple[list[Any], tuple[int, ...] | None]:
     """The scalars in row-major order and, where the nesting is even, the shape that it has."""
     level: list[Any] = list(content)
     nesting: tuple[int, ...] | None = (len(level),)
-    while any(isinstance(entry, list) for entry in level):
-        if not all(isinstance(entry, list) for entry in level):
+    # Files have millions of values: types are looked at without a loop of our own.
+    while list in (kinds := set(map(type, level))):
+        if kinds != {list}:
             _refuse("expected values or lists, got both side by side")
         lengths = {len(entry) for entry in level}
         nesting = (*nesting, lengths.pop()) if len(lengths) == 1 and nesting is not None else None
@@ -240,11 +241,12 @@ def _typed(tensor: Tensor, flat: list[Any]) -> Array:
     expected = {"b": "true or false", "f": "a number"}.get(dtype.kind, "a whole number")
     allowed: tuple[type, ...] = {"b": (bool,), "f": (int, float)}.get(dtype.kind, (int,))
     limits = np.iinfo(dtype) if dtype.kind in "iu" else None
-    for index, value in enumerate(flat):
-        if type(value) not in allowed:
-            _refuse(f"[{index}]: expected {expected} for {tensor.datatype}, got {_words(value)}")
-        if limits is not None and not limits.min <= value <= limits.max:
-            _refuse(f"[{index}]: {value} does not fit {tensor.datatype} ({limits.min} to {limits.max})")
+    if not set(map(type, flat)).issubset(allowed):
+        index, value = next((n, value) for n, value in enumerate(flat) if type(value) not in allowed)
+        _refuse(f"[{index}]: expected {expected} for {tensor.datatype}, got {_words(value)}")
+    if limits is not None and flat and not limits.min <= min(flat) <= max(flat) <= limits.max:
+        index, value = next((n, value) for n, value in enumerate(flat) if not limits.min <= value <= limits.max)
+        _refuse(f"[{index}]: {value} does not fit {tensor.datatype} ({limits.min} to {limits.max})")
     with np.errstate(over="ignore"):
         try:
             array = np.array(flat, dtype=np.float64).astype(dtype) if dtype.kind == "f" else np.array(flat, dtype=dtype)

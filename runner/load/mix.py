@@ -23,15 +23,19 @@ class WorkloadEncoder(Encoder, AnswerEncoder, Protocol):
 
 
 def workload_payloads(
-    service: WorkloadEncoder, model: Model, workload: Workload, artifacts: Mapping[str, Path]
+    service: WorkloadEncoder,
+    model: Model,
+    workload: Workload,
+    artifacts: Mapping[str, Path],
+    fed: Mapping[str, Items] | None = None,
 ) -> Payloads:
-    """The requests of a workload, and how they are drawn.
+    """The requests of a workload, and how they are drawn; `fed` is what was already read of `workload.data`.
 
     Raises:
         ServiceError: inputs or batches that do not fit the model.
     """
     if not workload.mix:
-        items = workload_items(workload, model, artifacts)
+        items = workload_items(workload, model, artifacts, fed)
         pool = build_payloads(service, model, items, workload.batch)
         references = references_for(service, model, workload, artifacts, items, len(pool.messages))
         streams = _streams(items, len(pool.messages)) if workload.sequences is not None else ()

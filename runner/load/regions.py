@@ -97,7 +97,7 @@ def new_names(run_id: str) -> str:
 def is_abandoned(name: str) -> bool:
     """True only of a region of ours whose process is certainly gone."""
     parts = name.split(".")
-    if len(parts) != 7 or parts[0] != PREFIX or not (parts[2].isdigit() and parts[3].isdigit()):
+    if len(parts) != 7 or parts[0] != PREFIX or not (parts[2].isdecimal() and parts[3].isdecimal()):
         return False
     # Processes of another container cannot be seen from here.
     same_namespace = parts[1] == _namespace(ProcessIdentity.current())

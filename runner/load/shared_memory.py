@@ -7,7 +7,8 @@ its own: the engine takes the messages of slot i only for slot i (`per_slot`), s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +31,13 @@ _ALIGNMENT = 64
 """As tensor libraries like their memory."""
 _GIVE_UP_AFTER = 3
 """Failures one after the other: the server is gone, and its knowledge of our regions with it."""
+_LET_GO_S = 2.0
+"""A server lets go of a region only after it has sent the last answer; of one that we gave up, who knows when."""
 
 
 @runtime_checkable
 class SharesMemory(Protocol):
-    """What is needed of a service: see `runner.services.kserve`."""
+    """What is needed of a service: see `runner.services.kserve` and `runner.services.kserve_http`."""
 
     def encode(self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bytes: ...
     def tensor_bytes(self, model: str, name: str, array: npt.NDArray[np.generic]) -> bytes: ...
@@ -42,7 +45,10 @@ class SharesMemory(Protocol):
         self, model: str, inputs: Mapping[str, SharedTensor], outputs: Mapping[str, SharedTensor]
     ) -> bytes: ...
     def register_region(self, region: Region) -> None: ...
-    def unregister_region(self, kind: Kind, name: str) -> None: ...
+    def unregister_region(self, kind: Kind, name: str) -> bool:
+        """False while a request uses it."""
+        ...
+
     def registered_regions(self, kind: Kind) -> Sequence[str]: ...
 
 
@@ -221,15 +227,23 @@ def _registered(service: SharesMemory, regions: Sequence[Region]) -> Iterator[No
             service.register_region(region)
         yield
     finally:
-        failures = 0
-        for region in known:
-            try:
-                service.unregister_region(region.kind, region.name)
-                failures = 0
-            except ServiceError:
-                failures += 1
-            if failures == _GIVE_UP_AFTER:
-                break
+        deadline = time.monotonic() + _LET_GO_S
+        while (known := list(_still_used(service, known))) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def _still_used(service: SharesMemory, regions: Iterable[Region]) -> Iterator[Region]:
+    """Those that the server does not forget yet."""
+    failures = 0
+    for region in regions:
+        try:
+            if not service.unregister_region(region.kind, region.name):
+                yield region
+            failures = 0
+        except ServiceError:
+            failures += 1
+        if failures == _GIVE_UP_AFTER:
+            return
 
 
 def _forget_abandoned(service: SharesMemory, kind: Kind) -> None:

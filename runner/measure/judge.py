@@ -51,6 +51,8 @@ class Evidence:
     cache_declared: bool = False
     ceiling_per_s: float | None = None
     """Requests per second that the engine reaches with a transport that answers at once."""
+    longest_ms: float | None = None
+    """Longest latency of the requests that were in flight in the window, also of those that ended after it."""
     asked_per_s: float | None = None
     """Rate that an open loop should offer; None in a closed loop and for a replay."""
     is_open: bool = False
@@ -157,7 +159,8 @@ def _littles_law(e: Evidence) -> Iterator[Flag]:
     summary = e.findings.summary
     if sum(e.counts.failed.values()) or e.counts.unfinished:
         return
-    spread = max(1.5, summary.latency_max_ms / summary.latency_mean_ms.value)
+    longest_ms = max(summary.latency_max_ms, e.longest_ms or 0.0)
+    spread = max(1.5, longest_ms / summary.latency_mean_ms.value)
     limit = max(LITTLES_LAW_LIMIT, spread * e.findings.edge_requests / summary.completions)
     if summary.littles_law_error > limit:
         yield make_flag("littles_law", summary.littles_law_error, limit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 from runner.measure.raw import Raw
 from runner.measure.series import Series
@@ -116,9 +117,7 @@ def _from_outside(trial: Trial, raw: Raw) -> Iterator[Difference]:
 
 
 def _settings(raw: Raw) -> MeasureSettings:
-    settings = raw.evidence["settings"]
-    assert isinstance(settings, MeasureSettings)
-    return settings
+    return cast(MeasureSettings, raw.evidence["settings"])
 
 
 _CHECKS: dict[str, Callable[[Trial, Raw], Iterator[Difference]]] = {

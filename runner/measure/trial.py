@@ -264,6 +264,7 @@ def _judged(
         _evidence(recorded, watch, result, case, findings),
         restarted=restarted,
         ceiling_per_s=orders.ceiling_per_s,
+        longest_ms=max(s.latency_max_ns for s in slices if s.end_ns > window.start_ns) / 1e6,
         extra=observed.flags,
     )
     flags = judge(evidence)

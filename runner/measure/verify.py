@@ -39,16 +39,24 @@ def verify_trial(trial: Trial, folder: Path) -> Iterator[Discrepancy]:
         yield Discrepancy(JOURNAL, point, "raw", "the name of a raw record", "none")
         return
     try:
-        raw = read_raw(folder / trial.raw)
-        again = judged_again(trial, raw)
+        found = list(_contradictions(trial, read_raw(folder / trial.raw), point))
     except OSError as error:
         yield Discrepancy(trial.raw, point, "file", "the raw record", error.strerror or str(error))
     except ValueError as error:
         yield Discrepancy(trial.raw, point, "content", "a raw record", str(error))
+    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        # Well-formed, but not what a measurement leaves behind: whatever was changed, it shows first where it is used.
+        damage = f"damaged: {type(error).__name__}: {error}"
+        yield Discrepancy(trial.raw, point, "content", "a raw record", damage)
     else:
-        yield from _different(trial, again, point)
-        yield from (Discrepancy(trial.raw, point, *difference) for difference in stop_differences(trial, raw))
-        yield from _totals(trial.counts or Counts(0, 0, {}, 0, 0), raw, trial.raw, point)
+        yield from found
+
+
+def _contradictions(trial: Trial, raw: Raw, point: str) -> Iterator[Discrepancy]:
+    file = trial.raw or ""
+    yield from _different(trial, judged_again(trial, raw), point)
+    yield from (Discrepancy(file, point, *difference) for difference in stop_differences(trial, raw))
+    yield from _totals(trial.counts or Counts(0, 0, {}, 0, 0), raw, file, point)
 
 
 def _different(trial: Trial, again: Trial, point: str) -> Iterator[Discrepancy]:

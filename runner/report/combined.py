@@ -105,8 +105,11 @@ def _exact(value: float) -> str:
 
 
 def _gpu_values(series: Mapping[str, SeriesSummary], exported: str, sampled: str, statistic: str) -> dict[str, float]:
+    # Readers split at the colon, and there is one in a hashed identifier.
     found = {
-        match[1]: s for name, s in series.items() if name.startswith(f"{exported}{{") and (match := _UUID.search(name))
+        match[1].replace(":", "-"): s
+        for name, s in series.items()
+        if name.startswith(f"{exported}{{") and (match := _UUID.search(name))
     }
     if not found:
         each = {f"GPU-{index}": series.get(f"gpu{index}.{sampled}") for index in gpu_indices(series)}

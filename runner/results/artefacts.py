@@ -7,7 +7,8 @@ from pathlib import Path
 
 from runner.results.directory import RunDirectory, digest_of
 from runner.results.files import sha256_of
-from runner.results.manifest import HIDDEN, Manifest, artefacts_in
+from runner.results.manifest import Manifest, artefacts_in
+from runner.results.secrets import HIDDEN
 from runner.results.verification import Discrepancy
 
 

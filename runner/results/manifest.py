@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from runner.errors import RigError
 from runner.results.codec import CodecError, decode, encode
 from runner.results.files import sha256_of, write_atomic
 from runner.results.journal import SCHEMA
+from runner.results.secrets import redact
 
 Outcome = Literal["running", "complete", "partial", "aborted"]
 """running: in progress, or killed · complete: every point is there · partial: not every one · aborted: by an error."""
@@ -142,27 +142,6 @@ def artefacts_in(folder: Path, ignore: Sequence[str]) -> tuple[ArtefactRecord, .
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     names = [(path, path.relative_to(folder).as_posix()) for path in files if not path.name.startswith(".")]
     return tuple(ArtefactRecord(name, sha256_of(p), p.stat().st_size) for p, name in names if name not in ignore)
-
-
-_WORDS = "token|secret|passw(?:or)?d|passphrase|api[-_]?key|access[-_]?key|credential|authorization|signature"
-_SECRET = rf"[\w.-]*(?:{_WORDS})[\w.-]*"
-_ASSIGNED = re.compile(rf"(?i)({_SECRET})(\s*[=:]\s*)(?!//)\S.*?(?=&|$)")
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@")
-_OPTION = re.compile(rf"(?i)^-{{1,2}}{_SECRET}$")
-HIDDEN = "***"
-
-
-def redact(command: Sequence[str]) -> tuple[str, ...]:
-    """The command line without the values of anything that is named like a secret, or stands in a URL as one."""
-    return tuple(
-        HIDDEN if index and _OPTION.match(command[index - 1]) and not word.startswith("-") else redact_text(word)
-        for index, word in enumerate(command)
-    )
-
-
-def redact_text(text: str) -> str:
-    """One text without the values of `password=…`, `token: …` and `https://user:password@…`."""
-    return _ASSIGNED.sub(rf"\1\2{HIDDEN}", _USERINFO.sub(rf"\1{HIDDEN}@", text))
 
 
 def changed(manifest: Manifest, **changes: Any) -> Manifest:

@@ -69,7 +69,12 @@ LATENCY: tuple[Metric, ...] = (
 
 CLIENT: tuple[Metric, ...] = (
     _window("in_flight_mean", "requests", "time average of requests in flight, N"),
-    _window("littles_law_error", "ratio", "|N - X R| / N, X = requests_per_s, R = latency_mean_ms / 1000", "min"),
+    _window(
+        "littles_law_error",
+        "ratio",
+        "|N - X R| / N, X = requests_per_s, R = latency_mean_ms / 1000, of an open loop the mean of (done - sent)",
+        "min",
+    ),
     _window("send_lag_p99_ms", "ms", "99th percentile of (actual send - intended send)", "min"),
     _window("client_cpu_us_per_request", "us", "CPU time of the load engine / requests completed", "min"),
     _window("client_cpu_fraction", "ratio", "CPU seconds of the load engine per second and thread", "min"),

@@ -1,4 +1,4 @@
-"""What must not be written down: values of a resolved scenario whose names say that they are secrets, and URLs' own."""
+"""What must not be written down: values whose names say that they are secrets, and passwords and tokens of URLs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,30 @@ from typing import Any
 
 import yaml
 
-from runner.results.manifest import HIDDEN, redact_text
-
+HIDDEN = "***"
+_WORDS = "token|secret|passw(?:or)?d|passphrase|api[-_]?key|access[-_]?key|credential|authorization|signature|cookie"
+_SECRET = re.compile(rf"(?i){_WORDS}|(?:^|[-_])key$|(?:^|[-_])auth(?:$|[-_])")
+_NAME = rf"[\w.-]*(?:{_WORDS})[\w.-]*"
+_ASSIGNED = re.compile(rf"(?i)({_NAME})(\s*[=:]\s*)(?!//)\S.*?(?=&|$)")
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@")
+_OPTION = re.compile(rf"(?i)^-{{1,2}}{_NAME}$")
 _HEADER = re.compile(r"((?:-H)?[A-Za-z][\w-]*):\s*(?!/).+", re.DOTALL)
-_SECRET = re.compile(
-    r"(?i)authorization|token|secret|passw(?:or)?d|credential|cookie|(?:^|[-_])key$|api[-_]?key|(?:^|[-_])auth(?:$|[-_])"
-)
 
-_URLS = ("url", "metrics")
-"""Keys whose values may hold a password, or a signature."""
+_URLS = ("url", "mirrors", "metrics")
+"""Keys whose values, a text or several, may hold a password or a signature."""
+
+
+def redact(command: Sequence[str]) -> tuple[str, ...]:
+    """The command line without the values of anything that is named like a secret, or stands in a URL as one."""
+    return tuple(
+        HIDDEN if index and _OPTION.match(command[index - 1]) and not word.startswith("-") else redact_text(word)
+        for index, word in enumerate(command)
+    )
+
+
+def redact_text(text: str) -> str:
+    """One text without the values of `password=…`, `token: …` and `https://user:password@…`."""
+    return _ASSIGNED.sub(rf"\1\2{HIDDEN}", _USERINFO.sub(rf"\1{HIDDEN}@", text))
 
 
 def without_secrets(resolved: str) -> str:
@@ -55,11 +70,17 @@ def _hide(document: Any) -> bool:
     ]
     for table, name in found:
         table[name] = HIDDEN
-    urls = [(node, key) for node in _mappings(document) for key in _URLS if isinstance(node.get(key), str)]
-    telling = [(node, key) for node, key in urls if redact_text(node[key]) != node[key]]
+    urls = [(node, key) for node in _mappings(document) for key in _URLS if key in node]
+    telling = [(node, key) for node, key in urls if _redacted(node[key]) != node[key]]
     for node, key in telling:
-        node[key] = redact_text(node[key])
+        node[key] = _redacted(node[key])
     return bool(found or telling)
+
+
+def _redacted(urls: Any) -> Any:
+    if isinstance(urls, list):
+        return [_redacted(url) for url in urls]
+    return redact_text(urls) if isinstance(urls, str) else urls
 
 
 def _is_secret(name: str, variable: Any) -> bool:

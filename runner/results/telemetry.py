@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -131,14 +131,13 @@ def average(series: Series, name: str, statistic: str) -> float | None:
     return _over_gpus(series, name, statistic, lambda values: sum(values) / len(values))
 
 
-def _over_gpus(series: Series, name: str, statistic: str, combine: object) -> float | None:
+def _over_gpus(series: Series, name: str, statistic: str, combine: Callable[[list[float]], float]) -> float | None:
     found = [series.get(f"gpu{index}.{name}") for index in gpu_indices(series)]
     values = [getattr(summary, statistic) for summary in found if summary is not None]
     known = [float(value) for value in values if value is not None]
     if not known or len(known) < len(found):
         return None
-    assert callable(combine)
-    return float(combine(known))
+    return combine(known)
 
 
 def _delta(series: Series, name: str) -> float | None:

@@ -116,7 +116,7 @@ def locate_variable(root: Node, name: str) -> Path_:
         key, used = _spelt_key(node, segments)
         spelt.append(key)
         segments = segments[used:]
-        node = node.child(int(key) if key.isdigit() and isinstance(node.value, list) else key) if node else None
+        node = node.child(int(key) if key.isdecimal() and isinstance(node.value, list) else key) if node else None
     return locate(root, ".".join(spelt))
 
 

@@ -109,15 +109,16 @@ def _skip_problems(resolution: Resolution) -> Iterator[Diagnostic]:
     lookup = None
     if resolution.scenario is not None:
         lookup = lookup_in(resolution.scenario.model_dump(mode="json", by_alias=True))
-    for key, node in entries(resolution.root, "matrix", "skip"):
-        if not isinstance(node.value, str) or ("matrix", "skip", int(key)) in resolution.broken:
+    skip = resolution.root.find(("matrix", "skip"))
+    for index, node in enumerate(skip.value if skip is not None and isinstance(skip.value, list) else ()):
+        if not isinstance(node.value, str) or ("matrix", "skip", index) in resolution.broken:
             continue
         try:
             predicate = parse(node.value)
             if lookup is not None and not isinstance(predicate.evaluate(lookup), bool):
                 raise PredicateError("expected a comparison, got a number", 1)
         except PredicateError as error:
-            yield predicate_problem(error, node, f"matrix.skip.{key}", known_addresses(resolution.root))
+            yield predicate_problem(error, node, f"matrix.skip.{index}", known_addresses(resolution.root))
 
 
 def predicate_problem(error: PredicateError, node: Node, address: str, known: Sequence[str]) -> Diagnostic:

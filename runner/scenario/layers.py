@@ -108,7 +108,7 @@ def find_scenario(ref: str | Path | None, cwd: Path) -> Path:
 
 
 def _scenario_hint(path: Path) -> str:
-    beside = [each.name for each in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    beside = [each.name for each in path.parent.glob("*.y*ml") if each.is_file()] if path.parent.is_dir() else []
     close = nearest(path.name, [*beside, *(f"{name}.yaml" for name in builtin_scenarios())])
     if close:
         return f"did you mean {' or '.join(close)}?"

@@ -79,7 +79,15 @@ from runner.scenario.schema_targets import (
 from runner.scenario.schema_telemetry import Telemetry
 from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.scenario.schema_tune import Tune
-from runner.scenario.schema_workload import Call, OutputFile, PeerEndpoint, Sequences, TlsSettings, Validate
+from runner.scenario.schema_workload import (
+    Call,
+    OutputFile,
+    PeerEndpoint,
+    Sequences,
+    TlsSettings,
+    Validate,
+    Version,
+)
 from runner.units import ByteSize, Seconds
 
 __all__ = [
@@ -226,6 +234,8 @@ class Workload(Call):
 
     bls_models: tuple[Name, ...] = ()
     """Models that its code calls by itself (business logic scripting): loaded too, and their statistics shown."""
+    bls_versions: dict[Name, Version] = Field(default={})
+    """Of those models the version whose statistics are shown, in quotes; by default all versions together."""
     service: Literal["kserve"] = "kserve"
     """How to talk to it."""
     protocol: Literal["grpc", "http"] = "grpc"
@@ -282,6 +292,12 @@ class Workload(Call):
         return self
 
     @model_validator(mode="after")
+    def _versions_are_of_named_models(self) -> Self:
+        for name in self.bls_versions.keys() - set(self.bls_models):
+            raise refuse("bls_versions", f"expected models of `bls_models`, got `{name}`", "add it to `bls_models`")
+        return self
+
+    @model_validator(mode="after")
     def _endpoints_share_the_load(self) -> Self:
         for endpoint in self.endpoints:
             if getattr(endpoint, self.protocol) is None:
@@ -320,17 +336,12 @@ class Workload(Call):
         return self
 
     @model_validator(mode="after")
-    def _memory_is_shared_over_grpc(self) -> Self:
-        protocol = str(self.protocol)
-        if self.shared_memory != "none" and protocol != "grpc":
-            raise refuse("shared_memory", f"expected `none` beside protocol `{protocol}`", "write `protocol: grpc`")
-        return self
-
-    @model_validator(mode="after")
     def _tensors_fit_protocol(self) -> Self:
         for name in ("tensors", "output_tensors"):
             if getattr(self, name) == "json" and self.protocol != "http":
                 raise refuse(name, "expected `binary`: only HTTP carries tensors as JSON")
+            if getattr(self, name) == "json" and self.shared_memory != "none":
+                raise refuse(name, "expected `binary`: tensors in shared memory do not travel", f"remove `{name}`")
         return self
 
     @model_validator(mode="after")

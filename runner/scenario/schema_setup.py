@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runner.scenario.schema_base import Name, Scalar, Sha256, check_order
+from runner.scenario.schema_base import Name, Scalar, Sha256, check_order, refuse
 from runner.scenario.schema_dali import DaliStep
 from runner.scenario.schema_steps import ContainedStep, StepBase
 from runner.scenario.schema_tensorrt import TensorrtStep
@@ -91,6 +91,14 @@ class ScriptStep(ContainedStep):
     """Passed as `--key value`; a `${setup.step}` becomes the path of that step's artifact."""
     output: Name = "output"
     """Name of the file or folder that it writes."""
+    sha256: Sha256 | None = None
+    """Digest of the one file that it downloads; it is then checked and kept as files of `fetch` are."""
+
+    @model_validator(mode="after")
+    def _pins_a_download(self) -> Self:
+        if self.sha256 is not None and not self.network:
+            raise refuse("sha256", "expected `network: true` beside it", "say that the script downloads")
+        return self
 
 
 Dataset = Annotated[SyntheticJpegDataset | FolderDataset, Field(discriminator="source")]

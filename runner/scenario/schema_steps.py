@@ -22,7 +22,7 @@ class ContainedStep(StepBase):
     image: str | None = Field(default=None, min_length=1)
     """Run in a container of this image; by default where the server runs, so in its image for `launch.kind: docker`."""
     network: bool = False
-    """Whether its container reaches the network; on this machine itself nothing is cut off."""
+    """Whether it downloads: its container reaches the network then, and `--offline` wants what it makes to be here."""
     place: Literal["target", "host"] = "target"
     """`host`: on this machine even when the server is in a container, for packages that its image lacks."""
 

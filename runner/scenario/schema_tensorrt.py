@@ -11,7 +11,7 @@ from runner.scenario.schema_base import Name, Strict, check_order, refuse
 from runner.scenario.schema_steps import ContainedStep
 from runner.units import ByteSize, Fraction
 
-Precision = Literal["fp32", "tf32", "fp16", "int8"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
 Batch = Annotated[int, Field(ge=1, le=65_536)]
 Shape = tuple[Annotated[int, Field(ge=0)], ...]
 
@@ -97,10 +97,12 @@ class Samples(Strict):
 
 
 class Calibration(Samples):
-    """Inputs from which the ranges of int8 activations are taken."""
+    """Inputs from which the ranges of int8 activations are taken, and layers that have none."""
 
     samples: int = Field(default=64, ge=1, le=100_000)
     """How many inputs, batch 1 each."""
+    exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Layers that stay float32: `first`, `last`, `depthwise`, an operator (`Gemm`), or a pattern of node names."""
 
 
 class Verify(Samples):
@@ -134,7 +136,7 @@ class TensorrtStep(ContainedStep):
     from_: str = Field(alias="from")
     """`${setup.step}` or an ONNX file."""
     precision: Precision = "tf32"
-    """`tf32` is fp32 with rounded factors, TensorRT's own default; `fp16` and `int8` convert the graph beforehand."""
+    """`tf32` is fp32 with rounded factors, TensorRT's own default; `fp16`, `bf16` and `int8` convert the graph."""
     profile: Profile | None = None
     """Sizes of dynamic dimensions: batches, shapes by input, or a list of several such profiles."""
     workspace: ByteSize | None = None
@@ -154,7 +156,7 @@ class TensorrtStep(ContainedStep):
     driver: Literal["auto", "trtexec", "python"] = "auto"
     """How TensorRT is driven: `auto` is `trtexec` where the image has it, else its Python bindings."""
     calibration: Calibration = Calibration()
-    """Inputs for `precision: int8`; unused otherwise."""
+    """Ranges for `precision: int8`; of no effect on the engine otherwise."""
     verify: Verify | None = None
     """Compare the engine with a model before it is accepted."""
     output: Name = "model.plan"

@@ -36,12 +36,16 @@ class TlsSettings(Strict):
         return self
 
 
+Version = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
+"""A model's version, in quotes."""
+
+
 class Call(Strict):
     """Which model is called, what a request says beside its tensors, and what inputs hold that nobody describes."""
 
     model: Name
     """Model that is called."""
-    version: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    version: Version | None = None
     """Its version, in quotes; by default the server chooses by its version policy."""
     parameters: dict[str, bool | int | str] = Field(default={})
     """Parameters of every request, for example `priority` or those that the model's own code reads."""

@@ -24,7 +24,7 @@ def _find(value: Any, segments: Sequence[str]) -> Any:
     """Follow the longest key at every map, as everywhere; KeyError when there is none."""
     if not segments:
         return value
-    if isinstance(value, list) and segments[0].isdigit() and int(segments[0]) < len(value):
+    if isinstance(value, list) and segments[0].isdecimal() and int(segments[0]) < len(value):
         return _find(value[int(segments[0])], segments[1:])
     for count in range(len(segments), 0, -1):
         key = ".".join(segments[:count])

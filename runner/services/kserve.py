@@ -15,7 +15,17 @@ from tritonclient.grpc import service_pb2_grpc
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
-from runner.services.access import CREDENTIALS, RefusedError, headers_for, is_restricted, tls_for, tls_hint
+from runner.services.access import (
+    CREDENTIALS,
+    RefusedError,
+    headers_for,
+    is_restricted,
+    metadata_of,
+    tls_for,
+    tls_hint,
+    unavailable_hint,
+    wire_headers,
+)
 from runner.services.answers import encoded_answer
 from runner.services.base import (
     Endpoint,
@@ -28,29 +38,19 @@ from runner.services.base import (
     TensorSpec,
 )
 from runner.services.calls import Calls
+from runner.services.channel import NOTHING_SHOWN, channel_to, shown_by
 from runner.services.compression import compressed, decompressed
 from runner.services.control import IndexEntry, RepositoryView, ServerFacts
-from runner.services.names import datatypes_of, is_unknown_model, nearest_model, version_order
+from runner.services.names import datatypes_of, input_of, is_unknown_model, nearest_model, version_order
 from runner.services.pipeline import EnsembleStep, composing_models, models_behind
+from runner.services.regions import is_forgotten, one_region
 from runner.services.statistics import facts_in, statistics_in
 from runner.services.tensors import from_wire, to_wire
-from runner.services.tls import Tls, name_in
+from runner.services.tls import Tls
 
 if TYPE_CHECKING:
     from runner.scenario.schema import Workload
 
-_OPTIONS = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # A server that is coming up refuses connections; the default backoff would then hide it for up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    # `http_proxy` in the environment must not come between us and a server on this machine.
-    ("grpc.enable_http_proxy", 0),
-    # Two clients of one address must not share a connection, or one's trouble becomes the other's.
-    ("grpc.use_local_subchannel_pool", 1),
-)
 _REFERENCE = "get a reference answer"
 # CANCELLED: the server is going away under the call.
 _NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.CANCELLED)
@@ -86,15 +86,15 @@ class KServeGrpc(RepositoryView):
         self._address = address
         self._calls = calls
         self._timeout_s = timeout_s
-        self._headers = tuple((name.lower(), value) for name, value in headers)
+        self._metadata = metadata_of(headers)
         self._tls, self._compression, self._accept = tls, compression, accept
         self._open()
         self._known: dict[str, ModelMetadata] = {}
 
     def _open(self) -> None:
-        shown = None if self._tls is None or self._tls.verify else _shown(self._address, self._tls)
-        self._blind = shown == _NOTHING_SHOWN
-        self._channel: Any = _channel(self._address, self._tls, shown)
+        shown = None if self._tls is None or self._tls.verify else shown_by(self._address, self._tls)
+        self._blind = shown == NOTHING_SHOWN
+        self._channel: Any = channel_to(self._address, self._tls, shown)
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def route(self, model: str, endpoint: Endpoint) -> Route:
@@ -103,7 +103,7 @@ class KServeGrpc(RepositoryView):
             kind="grpc",
             address=endpoint.grpc,
             path=self.grpc_method,
-            headers=self._headers,
+            headers=wire_headers(self._metadata),
             tls=self._tls,
             encoding=self._compression,
             accept=self._accept,
@@ -120,7 +120,7 @@ class KServeGrpc(RepositoryView):
             self._open()
         try:
             request = pb.ModelReadyRequest(name=model, version=self._calls.version_of(model))
-            return bool(self._stub.ModelReady(request, timeout=self._timeout_s, metadata=self._headers).ready)
+            return bool(self._stub.ModelReady(request, timeout=self._timeout_s, metadata=self._metadata).ready)
         except grpc.RpcError as error:
             if error.code() in _NOT_YET:
                 return False
@@ -178,7 +178,7 @@ class KServeGrpc(RepositoryView):
 
     def encode(self, model: str, inputs: Tensors) -> bytes:
         """One ModelInferRequest, compressed if asked for, ready to send any number of times."""
-        return compressed(bytes(self._request(model, inputs).SerializeToString(deterministic=True)), self._compression)
+        return self._encoded(self._request(model, inputs))
 
     def tensor_bytes(self, model: str, name: str, array: npt.NDArray[np.generic]) -> bytes:
         """An input as it lies in shared memory."""
@@ -194,7 +194,7 @@ class KServeGrpc(RepositoryView):
             _refer(request.inputs.add(name=name, datatype=datatypes[name], shape=place.shape), place)
         for name, place in outputs.items():
             _refer(request.outputs.add(name=name), place)
-        return bytes(request.SerializeToString(deterministic=True))
+        return self._encoded(request)
 
     def register_region(self, region: Region) -> None:
         """Tell the server of a region; it opens it now."""
@@ -211,13 +211,12 @@ class KServeGrpc(RepositoryView):
         )
         self._call("CudaSharedMemoryRegister", request, doing)
 
-    def unregister_region(self, kind: SharedMemoryKind, name: str) -> None:
-        """Make the server forget one region; of an unknown one it says nothing."""
-        if not name:
-            raise ValueError("without a name the server would forget the regions of every client")
+    def unregister_region(self, kind: SharedMemoryKind, name: str) -> bool:
+        """Make the server forget one region; of an unknown one it says nothing. False while a request uses it."""
         word = kind.capitalize()
-        request = getattr(pb, f"{word}SharedMemoryUnregisterRequest")(name=name)
-        self._call(f"{word}SharedMemoryUnregister", request, f"unregister {kind} shared memory {name!r}")
+        request = getattr(pb, f"{word}SharedMemoryUnregisterRequest")(name=one_region(name))
+        doing = f"unregister {kind} shared memory {name!r}"
+        return is_forgotten(lambda: self._call(f"{word}SharedMemoryUnregister", request, doing))
 
     def registered_regions(self, kind: SharedMemoryKind) -> tuple[str, ...]:
         """Names of the regions that the server knows, whosever they are."""
@@ -246,13 +245,13 @@ class KServeGrpc(RepositoryView):
             if stream:
                 return self._streamed(plain, timeout_s)
             call = self._channel.unary_unary(self.grpc_method)
-            return (bytes(call(plain, timeout=timeout_s, metadata=self._headers)),)
+            return (bytes(call(plain, timeout=timeout_s, metadata=self._metadata)),)
         except grpc.RpcError as error:
             raise self._refusal(error, _REFERENCE, timeout_s, model) from error
 
     def _streamed(self, message: bytes, timeout_s: float) -> tuple[bytes, ...]:
         call: Any = self._channel.stream_stream(self.grpc_stream_method)
-        answers: Any = call(iter([message]), timeout=timeout_s, metadata=self._headers)
+        answers: Any = call(iter([message]), timeout=timeout_s, metadata=self._metadata)
         found = list[bytes]()
         for raw in answers:
             part: Any = pb.ModelStreamInferResponse.FromString(raw)
@@ -310,11 +309,12 @@ class KServeGrpc(RepositoryView):
         request = self._blank(model)
         for name, array in inputs.items():
             request.inputs.add(name=name, datatype=datatypes[name], shape=array.shape)
-            try:
+            with input_of(model, name):
                 request.raw_input_contents.append(to_wire(array, datatypes[name]))
-            except ValueError as error:
-                raise ServiceError(f"input {name!r} of model {model!r}: {error}") from error
         return request
+
+    def _encoded(self, request: Any) -> bytes:
+        return compressed(bytes(request.SerializeToString(deterministic=True)), self._compression)
 
     def _blank(self, model: str) -> Any:
         """A request without tensors."""
@@ -326,7 +326,7 @@ class KServeGrpc(RepositoryView):
     def _call(self, method: str, request: Any, doing: str, model: str = "", timeout_s: float | None = None) -> Any:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            return getattr(self._stub, method)(request, timeout=limit_s, metadata=self._headers)
+            return getattr(self._stub, method)(request, timeout=limit_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._refusal(error, doing, limit_s, model) from error
 
@@ -345,9 +345,8 @@ class KServeGrpc(RepositoryView):
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
                 if is_restricted(details):
                     return RefusedError(f"{where}: {details}", hint=CREDENTIALS)
-                if hint := tls_hint(details):
-                    return (RefusedError if self._tls else ServiceError)(f"{where}: {details}", hint=hint)
-                return ServiceError(f"{where}: {details}", hint="nothing answers there: is the server running?")
+                kind = RefusedError if self._tls and tls_hint(details) else ServiceError
+                return kind(f"{where}: {details}", hint=unavailable_hint(details, self._tls is not None))
             case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
                 return RefusedError(f"{where}: {code.name}: {details}", hint=CREDENTIALS)
             case grpc.StatusCode.UNIMPLEMENTED:
@@ -375,37 +374,6 @@ def _plain(message: Any) -> dict[str, Any]:
     """A message as the JSON that HTTP would give."""
     document: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
     return document
-
-
-_NOTHING_SHOWN = ("", "unknown")
-
-
-def _channel(address: str, tls: Tls | None, shown: tuple[str, str] | None) -> Any:
-    if tls is None:
-        return grpc.insecure_channel(address, options=_OPTIONS)
-    options: tuple[tuple[str, Any], ...] = _OPTIONS
-    roots = tls.roots
-    if shown is not None:
-        # gRPC cannot leave verification out: believe in the very certificate that the server shows, whoever's it is.
-        roots, name = shown
-        options = (*options, ("grpc.ssl_target_name_override", name))
-    elif tls.server_name:
-        options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=roots.encode(),
-        private_key=tls.key.encode() if tls.key else None,
-        certificate_chain=tls.chain.encode() if tls.chain else None,
-    )
-    return grpc.secure_channel(address, credentials, options=options)
-
-
-def _shown(address: str, tls: Tls) -> tuple[str, str]:
-    """The server's certificate and a name that is in it; nothing usable while the server is not up."""
-    try:
-        certificate = tls.presented(address)
-    except OSError:
-        return _NOTHING_SHOWN
-    return certificate, name_in(certificate)
 
 
 def _spec(tensor: Any, batched: bool, optional: set[str] | None = None) -> TensorSpec:

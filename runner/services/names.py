@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from runner.errors import ServiceError
 from runner.services.base import ModelMetadata
@@ -52,3 +53,16 @@ def datatypes_of(metadata: ModelMetadata, inputs: Iterable[str]) -> dict[str, st
                 hint=did_you_mean(name, list(datatypes)),
             )
     return datatypes
+
+
+@contextmanager
+def input_of(model: str, name: str) -> Iterator[None]:
+    """What is wrong with an array is said as that of this input.
+
+    Raises:
+        ServiceError: a ValueError within.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ServiceError(f"input {name!r} of model {model!r}: {error}") from error

@@ -38,7 +38,7 @@ class Tls:
         if protocols:
             context.set_alpn_protocols(list(protocols))
         if self.verify:
-            context.load_verify_locations(cadata=self.roots)
+            _load_roots(context, self.roots)
         else:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -142,6 +142,15 @@ def _read(name: str, path: str) -> bytes:
 
 def _unusable(name: str, path: str, expected: str) -> ServiceError:
     return ServiceError(f"{name}: {path} is not {expected}", hint="make one with openssl")
+
+
+def _load_roots(context: ssl.SSLContext, roots: str) -> None:
+    try:
+        context.load_verify_locations(cadata=roots)
+    except ssl.SSLError as error:
+        raise ServiceError(
+            f"workload.tls.ca: the certificates in it are not valid: {error.reason}", hint="make them anew"
+        ) from error
 
 
 def _load_identity(context: ssl.SSLContext, chain: str, key: str) -> None:

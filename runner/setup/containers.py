@@ -46,7 +46,7 @@ class Containers:
     """The engine as setup uses it; asked only when a step or the server needs it."""
 
     def __init__(self, ledger: Ledger, on_progress: OnProgress | None = None, *, offline: bool = False) -> None:
-        self._ledger, self._on_progress, self._offline = ledger, on_progress, offline
+        self._ledger, self._on_progress, self.offline = ledger, on_progress, offline
         self.may_pull = False
         """Only looking, until a preparation says otherwise."""
 
@@ -101,7 +101,7 @@ class Containers:
             return "reused", f"{found.id[:19]} is here"
         if not self.may_pull:
             return "would build", "it is not here and would be pulled"
-        if self._offline:
+        if self.offline:
             images.ensure(self.client, name, self._say(name), offline=True)
         with self._ledger.effect("image", Path(name), group="downloads"):
             images.ensure(self.client, name, self._say(name))
@@ -143,6 +143,11 @@ class InContainer:
     def run(self, call: Call, bench: Workbench) -> None:
         from runner.runtimes.docker.engine import explanation, is_engine_error
 
+        if self.network and self.containers.offline:
+            raise SetupError(
+                f"setup.{bench.step}: offline: {call.script.name} runs with `network: true`",
+                hint="run once without --offline; what it makes is reused from then on",
+            )
         try:
             plan = self._plan(call, bench)
             bench.reproduce.write_text(_reproduce_text(bench, plan))

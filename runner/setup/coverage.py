@@ -8,7 +8,7 @@ from runner.errors import RigError
 from runner.runtimes.findings import Finding
 from runner.scenario.case import launch_of
 from runner.scenario.schema import DockerLaunch, ExportStep, Scenario, ScriptStep
-from runner.setup.fetch import Missing
+from runner.setup.blobs import Missing
 from runner.setup.prepare import downloads
 from runner.setup.state import StateDirectory
 
@@ -28,7 +28,7 @@ def download(name: str, missing: Missing | None) -> Finding:
     if missing is None:
         return Finding(check, "ok", "is on this machine")
     place = f", or put the file at {missing.expected_at}" if missing.expected_at else ""
-    return Finding(check, "warn", f"{missing.url} is not in the cache", f"scenario setup while online{place}")
+    return Finding(check, "warn", f"{missing.what} is not in the cache", f"scenario setup while online{place}")
 
 
 def images_of(scenario: Scenario) -> tuple[str, ...]:

@@ -7,7 +7,10 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+from runner.results.files import replacing
 
 _SETTLED_NS = 1_000_000_000
 """A file changed less than this ago may change again without a new timestamp: its digest is not remembered."""
@@ -64,13 +67,10 @@ class DigestCache:
         """Keep what was learnt; the cache is only a convenience, so no failure to write it matters."""
         if not self._changed:
             return
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        try:
-            temporary.write_text(json.dumps(self._known))
-            temporary.replace(self._path)
+        with suppress(OSError):
+            with replacing(self._path) as file:
+                file.write(json.dumps(self._known).encode())
             self._changed = False
-        except OSError:
-            temporary.unlink(missing_ok=True)
 
     def _load(self) -> dict[str, list[int | str]]:
         if self._known is None:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
 
 from runner.errors import SetupError
+from runner.results.secrets import redact_text
 from runner.setup.digest import file_digest
 from runner.setup.failures import disk_problem, free_bytes, size_text
 
@@ -111,8 +112,7 @@ class Download:
             try:
                 return self._from(url)
             except SourceError as error:
-                self._tell(f"{url}: {error}", None, None)
-                failures.append(f"{url}: {error}")
+                failures.append(self._told(url, str(error)))
         raise SetupError(
             f"{self._where}: no source delivered the file" + "".join(f"\n  {line}" for line in failures),
             hint="check the URL, the network and the proxy settings; what has arrived is kept and continued",
@@ -125,7 +125,7 @@ class Download:
         digest = file_digest(self._partial.path)
         if self._resumed and self._source.sha256 not in {None, digest}:
             # The pieces may come from different files: once more from the start before anyone is blamed.
-            self._tell(f"{url}: the continued file is not the expected one; from the start", None, None)
+            self._told(url, "the continued file is not the expected one; from the start")
             self._partial.forget()
             self._fetch(url)
             digest = file_digest(self._partial.path)
@@ -151,8 +151,14 @@ class Download:
                 if failures >= self._retry.attempts:
                     raise SourceError(f"{error} (tried {failures} times without getting further)") from error
                 wait = min(max(pause, error.again_after_s), self._retry.longest_pause_s)
-                self._tell(f"{url}: {error}; again in {wait:.1f} s", None, None)
+                self._told(url, f"{error}; again in {wait:.1f} s")
                 time.sleep(wait)
+
+    def _told(self, url: str, what: str) -> str:
+        """What happened at a URL, which may hold a token; it is told, and returned."""
+        message = f"{redact_text(url)}: {what}"
+        self._tell(message, None, None)
+        return message
 
     def _attempt(self, url: str) -> None:
         offset, validator = self._partial.resumable(url, pinned=self._source.sha256 is not None)
@@ -247,9 +253,9 @@ def _extent(response: Any, offset: int) -> tuple[int, int | None]:
         span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
         if span.partition("-")[0] != str(offset):
             raise SourceError("the server sent another range than was asked for")
-        return offset, int(total) if total.isdigit() else None
+        return offset, int(total) if total.isdecimal() else None
     length = response.headers.get("Content-Length")
-    return 0, int(length) if length and length.isdigit() else None
+    return 0, int(length) if length and length.isdecimal() else None
 
 
 def _validator(headers: Any) -> str | None:
@@ -260,4 +266,4 @@ def _validator(headers: Any) -> str | None:
 
 
 def _seconds(text: str | None) -> float:
-    return float(text) if text and text.isdigit() else 0.0
+    return float(text) if text and text.isdecimal() else 0.0

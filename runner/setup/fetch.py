@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,20 +12,11 @@ from runner.errors import SetupError
 from runner.locks import locked
 from runner.scenario.schema import FetchStep
 from runner.setup.base import Artifact, Parts, Product, Workbench
-from runner.setup.digest import file_digest, text_digest
+from runner.setup.blobs import Missing, cached, keep
+from runner.setup.digest import text_digest
 from runner.setup.download import Download, Retry, Source
 from runner.setup.state import StateDirectory
 from runner.setup.store import place_file, write_whole
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A download that is not on this machine."""
-
-    step: str
-    url: str
-    sha256: str | None
-    expected_at: Path | None
 
 
 class Fetch:
@@ -63,32 +53,19 @@ class Fetch:
         local = any(urlsplit(url).scheme == "file" for url in (self._config.url, *self._config.mirrors))
         if local or (digest and self._state.blob(digest).exists()):
             return None
-        return Missing(self.name, self._config.url, digest, self._state.blob(digest) if digest else None)
+        return Missing(self.name, self._config.url, self._state.blob(digest) if digest else None)
 
     def run(self, bench: Workbench) -> Product:
         self.check()
         expected = self._expected()
         bench.reproduce.write_text(self._reproduce(expected))
-        blob = self._cached(expected, bench) if expected else None
+        blob = cached(self._state, expected, bench) if expected else None
         blob = blob or self._download(expected, bench)
         if not expected:
             self._trust_now(blob.name)
         target = bench.directory / self._filename()
         place_file(blob, target)
         return Product(target, digest=blob.name)
-
-    def _cached(self, digest: str, bench: Workbench) -> Path | None:
-        """The file in the cache, if its content is what its name says."""
-        blob = self._state.blob(digest)
-        if not blob.is_file():
-            return None
-        if file_digest(blob) == digest:
-            bench.note(f"from the cache: {blob}")
-            self._state.ledger.done("download", blob, group="downloads")
-            return blob
-        bench.note(f"{blob} is damaged and is removed")
-        blob.unlink()
-        return None
 
     def _download(self, expected: str | None, bench: Workbench) -> Path:
         partial = self._state.downloads / "partial" / f"{expected or text_digest(self._config.url)}.part"
@@ -98,7 +75,7 @@ class Fetch:
             self._state.ledger.intend("file", path, group="downloads")
         with locked(lock, on_wait=lambda holder: bench.say(f"waiting for the same download by {holder}")):
             # Whoever held the lock may have just fetched it.
-            found = self._cached(expected, bench) if expected else None
+            found = cached(self._state, expected, bench) if expected else None
             blob = found or self._receive(expected, partial, bench)
             lock.unlink(missing_ok=True)
             return blob
@@ -112,10 +89,7 @@ class Fetch:
         source = Source((self._config.url, *self._config.mirrors), expected, self._config.size)
         bench.note(f"sources: {' '.join(source.urls)}; sha256 {expected or 'not known yet'}")
         digest = Download(f"setup.{self.name}", source, partial, tell, self._retry).run()
-        blob = self._state.blob(digest)
-        self._state.make_folder(blob.parent, group="downloads")
-        with self._state.ledger.effect("download", blob, group="downloads"):
-            partial.replace(blob)
+        blob = keep(self._state, digest, partial)
         partial.with_suffix(".json").unlink(missing_ok=True)
         return blob
 

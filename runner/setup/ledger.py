@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from runner.results.files import sync_folder, write_all
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -74,12 +76,15 @@ class Ledger:
         record |= {"before": before} if before else {}
         # A kill can tear the last line; starting on a fresh one keeps the damage to that line.
         line = ("" if self._ends_clean() else "\n") + json.dumps(record) + "\n"
+        created = not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.write(descriptor, line.encode())
+            write_all(descriptor, line.encode())
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if created:
+            sync_folder(self.path.parent)
 
     def _ends_clean(self) -> bool:
         try:

@@ -21,12 +21,15 @@ from runner.scenario.schema import (
     TensorrtStep,
 )
 from runner.scenario.schema import Step as StepConfig
+from runner.scenario.schema_steps import ContainedStep
 from runner.setup.base import Action, Artifact, OnProgress, Prepared, Progress, Step, StepReport
+from runner.setup.blobs import Missing
 from runner.setup.containers import Containers
 from runner.setup.dali import SerializeDali
 from runner.setup.dataset import ImageFolder, SyntheticJpegs
 from runner.setup.failures import os_problem
-from runner.setup.fetch import Fetch, Missing
+from runner.setup.fetch import Fetch
+from runner.setup.pinned import PinnedScript
 from runner.setup.places import Place, ThisMachine
 from runner.setup.references import needed_steps, references
 from runner.setup.repository import AssembleRepository, check_sources
@@ -132,9 +135,22 @@ class _Preparation:
         return tuple(self._reports)
 
     def downloads(self) -> dict[str, Missing | None]:
-        steps = [step for step in map(self._step, self._needed) if isinstance(step, Fetch)]
-        made = {step.name for step in steps if self._store.find(step.name, step.fingerprint({})).stamp}
-        return {step.name: None if step.name in made else step.missing() for step in steps}
+        wanted = [name for name in self._needed if reaches_network(self._scenario.setup[name])]
+        return {name: None if self._made(name) else self._missing(self._step(name)) for name in wanted}
+
+    def _made(self, name: str) -> Artifact | None:
+        """The artifact of a step, where it and all that it depends on are there; builds nothing."""
+        step = self._step(name)
+        inputs = {needed: self._made(needed) for needed in self._input_names(step)}
+        there = {needed: artifact for needed, artifact in inputs.items() if artifact}
+        stamp = self._store.find(name, step.fingerprint(there)).stamp if len(there) == len(inputs) else None
+        return self._store.artifact(stamp) if stamp else None
+
+    def _missing(self, step: Step) -> Missing | None:
+        """What a step would get from the network."""
+        if isinstance(step, Fetch | PinnedScript):
+            return step.missing()
+        return Missing(step.name, "what it makes with `network: true`", None)
 
     def _needed_steps(self) -> tuple[str, ...]:
         scenario = self._scenario
@@ -199,15 +215,11 @@ class _Preparation:
 
     def _check_downloads(self, steps: list[Step]) -> None:
         """Refuse before anything is built what could not be fetched at the end."""
-        wanted = [
-            step
-            for step in steps
-            if isinstance(step, Fetch) and not self._store.find(step.name, step.fingerprint({})).stamp
-        ]
-        for step in wanted:
-            step.check()
-        missing = [found for step in wanted if (found := step.missing())]
-        if self._options.offline and missing:
+        for step in steps:
+            if isinstance(step, Fetch) and not self._made(step.name):
+                step.check()
+        missing = [found for found in self.downloads().values() if found] if self._options.offline else []
+        if missing:
             raise SetupError(
                 f"offline: {len(missing)} downloads are missing"
                 + "".join(f"\n  {_missing_line(one)}" for one in missing),
@@ -245,6 +257,8 @@ def make_step(
     match config:
         case FetchStep():
             return Fetch(name, config, state, trust_first_use=trust_first_use)
+        case ScriptStep(sha256=str(digest)):
+            return PinnedScript(RunScript(name, config, state.digests, place), config, digest, state)
         case ExportStep() | ScriptStep():
             return RunScript(name, config, state.digests, place)
         case DaliStep():
@@ -258,6 +272,11 @@ def make_step(
             return BuildEngine(name, config, state, Target(where, where))
 
 
+def reaches_network(config: StepConfig) -> bool:
+    """Whether making the step's artifact may need the network."""
+    return isinstance(config, FetchStep) or (isinstance(config, ContainedStep) and config.network)
+
+
 def merge_labels(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
     """Labels of all artifacts; where two disagree, both values are told."""
     values: dict[str, dict[str, None]] = {}
@@ -269,4 +288,4 @@ def merge_labels(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
 
 def _missing_line(missing: Missing) -> str:
     where: Path | str = missing.expected_at or "(no sha256: it cannot be placed beforehand)"
-    return f"setup.{missing.step}: {missing.url} -> {where}"
+    return f"setup.{missing.step}: {missing.what} -> {where}"

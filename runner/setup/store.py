@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import SetupError
+from runner.results.files import replacing
 from runner.setup.base import Artifact, OnProgress, Parts, Product, Step, Workbench
 from runner.setup.digest import combine, file_digest, files_below
 from runner.setup.failures import os_problem
@@ -175,16 +176,13 @@ def read_stamp(path: Path) -> Stamp | None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file so that a crash leaves either the old content or the new."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a small file so that a crash leaves either the old content or the new.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(path) as file:
+        file.write(content)
 
 
 def remove_tree(path: Path) -> None:

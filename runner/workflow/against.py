@@ -24,7 +24,7 @@ from runner.workflow.measuring import measure_server_run, sweep_leftovers
 from runner.workflow.order import Planned, is_search, left_over, plan_points, server_runs
 from runner.workflow.reporting import reports_whatever_happens
 from runner.workflow.requirements import check_requires
-from runner.workflow.session import Session, begin, planned_case
+from runner.workflow.session import Ceilings, Session, begin, planned_case
 
 if TYPE_CHECKING:
     from runner.results.directory import RunDirectory
@@ -111,7 +111,7 @@ def run_against(
     directories = _directories(a, b, options)
     with ExitStack() as stack:
         writers = [stack.enter_context(directory.writer()) for directory in directories]
-        ceilings: dict[int, float] = {}
+        ceilings: Ceilings = {}
         sides = [
             _begun(
                 own,

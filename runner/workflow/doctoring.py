@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import EXIT_OK, RigError
 from runner.scenario.case import launch_of, rig_of
-from runner.scenario.schema import FetchStep
 from runner.workflow.groups import state_of
 
 if TYPE_CHECKING:
@@ -101,6 +100,7 @@ def _sections(loaded: LoadedScenario) -> Iterator[Section]:
 def _subject(loaded: LoadedScenario) -> Subject:
     from runner.runtimes.doctor.examine import Subject
     from runner.scenario.schema import Requires
+    from runner.setup.prepare import reaches_network
 
     scenario = loaded.scenario
     target = scenario.targets.get(loaded.target or "")
@@ -109,6 +109,6 @@ def _subject(loaded: LoadedScenario) -> Subject:
         launch=launch_of(scenario),
         rig=rig_of(scenario),
         flags=scenario.server.flags,
-        downloads=any(isinstance(step, FetchStep) for step in scenario.setup.values()),
+        downloads=any(map(reaches_network, scenario.setup.values())),
         home=state_of(loaded).home,
     )

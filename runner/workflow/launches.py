@@ -30,14 +30,15 @@ def check_launch(scenario: Scenario, kind: str) -> None:
 
 def _check_remote(scenario: Scenario, launch: RemoteLaunch) -> None:
     workload, isolation = scenario.workload, scenario.server.isolation
-    if (launch.grpc_address if workload.protocol == "grpc" else launch.http_address) is None:
+    address = launch.grpc_address if workload.protocol == "grpc" else launch.http_address
+    if address is None:
         raise UsageError(
             f"workload.protocol is `{workload.protocol}`, but the remote target has no such address",
             hint=f"add `{workload.protocol}: host:port` to its launch, or change the protocol",
         )
-    if workload.shared_memory != "none" and not _is_this_machine(launch.address):
+    if workload.shared_memory != "none" and not _is_this_machine(address):
         raise UsageError(
-            f"workload.shared_memory is `{workload.shared_memory}`, but the server at {launch.address} is elsewhere",
+            f"workload.shared_memory is `{workload.shared_memory}`, but the server at {address} is elsewhere",
             hint="run `scenario` where the server runs, or remove shared_memory",
         )
     if isolation.between_points == "restart":

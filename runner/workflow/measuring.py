@@ -104,7 +104,6 @@ def measure_point(planned: Planned, serving: Serving, session: Session) -> Trial
 
 
 def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
-    from runner.measure.loads import ceiling_slots
     from runner.measure.settings import resolve
     from runner.measure.trial import measure_case
 
@@ -124,7 +123,7 @@ def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
             # One schedule of arrivals is one sample of them: the repeats take others, the cases of a block the same.
             settings=replace(settings, seed=settings.seed + planned.block),
             on_progress=session.observer.on_progress,
-            ceiling_per_s=session.ceiling_per_s(ceiling_slots(case.scenario.load)),
+            ceiling_per_s=session.ceiling_per_s(case),
             records=records_path(planned, settings.repeats, session),
             raw=raw_path(planned, session),
             telemetry=session.recorder(case, serving, point_name(planned, settings.repeats)),

@@ -30,7 +30,7 @@ MOST_PAYLOAD_BYTES = 256 << 20
 """Encoded requests of several points that are kept at a time."""
 _CLIENT = {
     *("service", "protocol", "tensors", "output_tensors", "headers", "tls", "compression", "response_compression"),
-    *("model", "version", "parameters"),
+    *("model", "version", "bls_versions", "parameters"),
 }
 """Fields of the workload that a client of the service depends on."""
 _REQUESTS = {

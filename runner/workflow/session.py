@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import ServiceError
 from runner.runtimes.interrupts import Stop
+from runner.scenario.case import client_cpus
 
 if TYPE_CHECKING:
     from runner.measure.telemetry.sampler import Recorder
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from runner.workflow.order import Planned
     from runner.workflow.serving import Serving
 
+Ceilings = dict[tuple[int, tuple[int, ...]], float]
+"""Requests in flight, processors of the load -> requests per second of the engine alone."""
 
 MAX_SERVER_DEATHS = 3
 """Give up on a server that died in so many points one after the other: the rest would die too."""
@@ -109,8 +112,8 @@ class Session:
     last: Planned | None = None
     """What the run measures last."""
     _warm: bool = False
-    ceilings: dict[int, float] = field(default_factory=dict)
-    """Requests in flight -> what the engine alone could send; the two sides of a comparison share them."""
+    ceilings: Ceilings = field(default_factory=dict)
+    """What the engine alone could send; the two sides of a comparison share them."""
 
     def note_death(self, error: ServiceError) -> None:
         """Count a server that is gone; after several in a row its error is raised instead."""
@@ -131,13 +134,15 @@ class Session:
             time.sleep(self.loaded.scenario.matrix.cooldown)
         self._warm = True
 
-    def ceiling_per_s(self, concurrency: int) -> float:
-        """What the engine alone could send on this machine, measured once for each concurrency."""
+    def ceiling_per_s(self, case: Case) -> float:
+        """What the engine alone could send where a case's load runs, measured once for each concurrency there."""
         from runner.measure.ceiling import engine_ceiling_per_s
+        from runner.measure.loads import ceiling_slots
 
-        if concurrency not in self.ceilings:
-            self.ceilings[concurrency] = engine_ceiling_per_s(self.rooms.engine, concurrency)
-        return self.ceilings[concurrency]
+        concurrency, cpus = key = ceiling_slots(case.scenario.load), client_cpus(case.scenario)
+        if key not in self.ceilings:
+            self.ceilings[key] = engine_ceiling_per_s(self.rooms.engine, concurrency, cpus)
+        return self.ceilings[key]
 
     def close(self) -> None:
         """Give back what was kept open between points."""

@@ -46,7 +46,7 @@ class BuildSpec:
     onnx: Path
     output: Path
     precision: str = "tf32"
-    """`fp32` and `tf32`: the graph as it is; `fp16` and `int8`: the graph's types and Q/DQ nodes say the precision."""
+    """`fp32`, `tf32`: the graph as it is; `fp16`, `bf16`, `int8`: its types and Q/DQ nodes say the precision."""
     profiles: tuple[Shapes, ...] = ()
     workspace_mib: int | None = None
     builder_level: int | None = None
@@ -60,10 +60,16 @@ class BuildSpec:
 
     def strongly_typed(self, version: Version) -> bool:
         """Whether the builder must be told to follow the graph's types: TensorRT 8 cannot, from 11 it always does."""
-        return self.precision in ("fp16", "int8") and 9 <= version.major <= 10
+        return self.precision in ("fp16", "bf16", "int8") and 9 <= version.major <= 10
 
     def weak_flags(self, version: Version) -> tuple[str, ...]:
-        """Precisions that TensorRT 8 may use; of a typed graph it uses them where the graph says so."""
+        """Precisions that TensorRT 8 may use; of a typed graph it uses them where the graph says so.
+
+        Raises:
+            ToolError: it has no such type.
+        """
         if version.major >= 9:
             return ()
+        if self.precision == "bf16":
+            raise ToolError(f"TensorRT {version.text} has no bf16\nwrite `precision: fp16`, or use a newer image")
         return {"fp16": ("fp16",), "int8": ("int8",)}.get(self.precision, ())

@@ -62,8 +62,6 @@ def build_command(tool: Trtexec, spec: BuildSpec) -> tuple[list[str], list[str]]
     Raises:
         ToolError: this version cannot do what is asked.
     """
-    if len(spec.profiles) > 1:
-        raise ToolError("trtexec cannot be relied on to build several profiles\nwrite `driver: python`")
     command, notes = [tool.path, f"--onnx={spec.onnx}", f"--saveEngine={spec.output}"], []
     for option, value in _wanted(tool, spec):
         found = option if option in tool.options else _INSTEAD.get(option, option)
@@ -79,7 +77,9 @@ def build_command(tool: Trtexec, spec: BuildSpec) -> tuple[list[str], list[str]]
 def _wanted(tool: Trtexec, spec: BuildSpec) -> list[tuple[str, str | None]]:
     """Options and their values, in the order of the command."""
     wanted: list[tuple[str, str | None]] = []
-    for shapes in spec.profiles:
+    for number, shapes in enumerate(spec.profiles):
+        # Shapes behind a number are of that profile; old versions know one profile and no numbers.
+        wanted += [("--profile", str(number))] if len(spec.profiles) > 1 else []
         for index, bound in enumerate(("min", "opt", "max")):
             wanted.append((f"--{bound}Shapes", _shapes_text({name: each[index] for name, each in shapes.items()})))
     flags = {"--noTF32": spec.precision == "fp32", "--stronglyTyped": spec.strongly_typed(tool.version)}

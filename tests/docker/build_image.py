@@ -69,8 +69,18 @@ def ensure_image(client: Any) -> str:
         client.images.get(name)
     except docker.errors.ImageNotFound:
         _import(client, tag)
+        _name(client, tag)
         _remove_old(client, name)
     return name
+
+
+def _name(client: Any, tag: str) -> None:
+    """Podman 4 imports everything as `latest`, whatever tag it is told."""
+    import docker
+
+    with suppress(docker.errors.ImageNotFound):
+        client.images.get(f"{REPOSITORY}:latest").tag(REPOSITORY, tag)
+        client.images.remove(f"{REPOSITORY}:latest")
 
 
 def _remove_old(client: Any, name: str) -> None:

@@ -228,9 +228,9 @@ def test_the_orphan_of_a_killed_runner_is_swept_by_the_next_and_not_before(
         assert runner.stdout is not None
         assert runner.stdout.readline() == "up\n"
         [container] = containers_of(spec.run_id)
-        assert container.attrs["HostConfig"]["NetworkMode"] == container.attrs["HostConfig"]["IpcMode"] == "host"
+        assert container.attrs["HostConfig"]["NetworkMode"] == "host"
         assert list(runtime.sweep()) == [], "a live runner's container is not a leftover"
-        assert segments(container.name), "this test needs shared memory that could be left"
+        assert segments(container.name), "with `ipc: host` its shared memory is this machine's"
     finally:
         runner.kill()
         runner.wait()

@@ -31,6 +31,7 @@ import pytest
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime
 from runner.services.kserve import KServeGrpc
+from tests.integration.command import Cli, wait_for
 from tests.integration.perf_runs import Perf
 
 MODELS = Path(__file__).parent / "resources" / "models"
@@ -69,6 +70,14 @@ def perf(triton: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "home"))
     return Perf(triton, tmp_path)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    """The command line, of which no process and no shared memory stays."""
+    made = Cli(tmp_path)
+    yield made
+    wait_for(lambda: not made.leftovers(), "nothing is left behind")
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from runner.workflow.verifying import verify_run
-from tests.integration.test_run_end_to_end import MODELS, Cli, rows, wait_for
+from tests.integration.command import Cli, rows, wait_for
 
+MODELS = Path(__file__).parent / "resources" / "models"
 FILE = f"""scenario: 1
 name: hunt
 repository: {{models: {{sleepy: {{from: {MODELS}/sleepy, args: {{delay_ms: 20}}}}}}}}
@@ -33,10 +34,9 @@ MOST = 8
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    made = Cli(tmp_path)
-    made.file.write_text(FILE)
-    return made
+def cli(cli: Cli) -> Cli:
+    cli.file.write_text(FILE)
+    return cli
 
 
 def probes(cli: Cli) -> list[dict[str, Any]]:

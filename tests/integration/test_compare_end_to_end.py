@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from runner.workflow.verifying import verify_run
+from tests.integration.command import Cli
 
 MODELS = Path(__file__).parent / "resources" / "models"
 SLEEPY = f"""scenario: 1
@@ -24,21 +22,15 @@ matrix: {{axes: {{load.concurrency: [2]}}}}
 """
 
 
-def scenario(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "SCENARIO_HOME": str(folder / "home")}
-    command = [sys.executable, "-m", "runner", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=110)
-
-
-def test_a_slower_model_is_found_in_interleaved_blocks_and_everything_verifies(tmp_path: Path) -> None:
+def test_a_slower_model_is_found_in_interleaved_blocks_and_everything_verifies(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "sleepy.yaml").write_text(SLEEPY)
     slower = ["--set", "vars.delay=80", "--against", "sleepy.yaml", "--blocks", "2", "--fail-if", "p50 > 100%"]
-    done = scenario(tmp_path, "run", "sleepy.yaml", *slower)
+    done = cli.run("run", "sleepy.yaml", *slower)
     assert done.returncode == 10, done.stdout + done.stderr
     assert "gate missed" in done.stderr
     a, b = done.stdout.splitlines()[-1].removeprefix("results: ").split()
 
-    compared = scenario(tmp_path, "compare", Path(a).name, Path(b).name, "--format", "json")
+    compared = cli.run("compare", Path(a).name, Path(b).name, "--format", "json")
     assert compared.returncode == 0, compared.stderr
     comparison = json.loads(compared.stdout)["comparison"]
     (point,) = comparison["points"]
@@ -50,4 +42,4 @@ def test_a_slower_model_is_found_in_interleaved_blocks_and_everything_verifies(t
 
     assert verify_run(tmp_path / a).discrepancies == verify_run(tmp_path / b).discrepancies == ()
     (tmp_path / a / "points.csv").write_text("nonsense")
-    assert scenario(tmp_path, "verify", a).returncode == 5
+    assert cli.run("verify", a).returncode == 5

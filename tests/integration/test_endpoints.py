@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +15,7 @@ from runner.errors import LoadError
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime
 from runner.services.kserve import KServeGrpc
+from tests.integration.command import Cli
 from tests.integration.scenario_load import scenario_load
 
 MODELS = Path(__file__).parent / "resources" / "models"
@@ -35,20 +32,11 @@ def scenario_run(folder: Path, **parts: Any) -> tuple[Path, list[dict[str, Any]]
         **parts,
         "workload": workload | parts.get("workload", {}),
     }
-    (folder / "it.yaml").write_text(yaml.safe_dump(document))
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", "run", "it.yaml"],
-        cwd=folder,
-        env={**os.environ, "SCENARIO_HOME": str(folder / "home")},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    cli = Cli(folder)
+    cli.file.write_text(yaml.safe_dump(document))
+    done = cli.run("run", cli.file.name)
     assert done.returncode in (0, 5), done.stderr
-    (directory,) = (folder / "runs").iterdir()
-    lines = (directory / "journal.jsonl").read_text().splitlines()
-    return directory, [line for line in map(json.loads, lines) if line["kind"] == "trial"]
+    return cli.directory(), cli.trials()
 
 
 def succeeded(server: RunningServer) -> int:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from runner.load.inputs import build_items
 from runner.load.payloads import build_payloads
 from runner.services.kserve import KServeGrpc
 from runner.services.tensors import DATATYPES, from_wire, to_wire
+from tests.integration.command import Cli, rows
 
 VALUES: dict[str, list[Any]] = {
     **{datatype: [1, 2] for datatype in DATATYPES},
@@ -90,17 +87,11 @@ measure: {{profile: reference, requests: 600, telemetry: {{sources: []}}}}
 """
 
 
-def test_a_mix_from_a_scenario_counts_what_the_server_counts(tmp_path: Path, models: Path) -> None:
-    (tmp_path / "mixed.yaml").write_text(SCENARIO.format(models=models))
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "SCENARIO_HOME": str(tmp_path / "home"), "PYTHONPATH": root}
-    command = [sys.executable, "-m", "runner", "run", "mixed.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
+def test_a_mix_from_a_scenario_counts_what_the_server_counts(cli: Cli, models: Path) -> None:
+    cli.file.write_text(SCENARIO.format(models=models))
+    done = cli.run("run", cli.file.name)
     assert done.returncode in (0, 5), done.stderr
-    [directory] = (tmp_path / "runs").iterdir()
-    with (directory / "points.csv").open() as file:
-        [row] = csv.DictReader(line for line in file if not line.startswith("#"))
-    [stage] = csv.DictReader(line for line in (directory / "stages.csv").open() if not line.startswith("#"))
+    [row], [stage] = (rows(cli.directory() / table) for table in ("points.csv", "stages.csv"))
     per_request = float(row["inferences_per_s"]) / float(row["requests_per_s"])
     assert per_request == pytest.approx(int(stage["inference_count"]) / 600)
     assert 3.4 < per_request < 6.2

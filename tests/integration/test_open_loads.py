@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_run_end_to_end import Cli, rows
-from tests.integration.test_run_end_to_end import cli as cli
+from tests.integration.command import Cli, rows
 
 MODELS = Path(__file__).parent / "resources" / "models"
 HEAD = f"""scenario: 1

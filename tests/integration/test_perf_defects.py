@@ -137,9 +137,11 @@ def foreign(kserve: KServeGrpc) -> Iterator[SystemRegion]:
     region.close()
 
 
-@pytest.mark.parametrize(("fourth", "code"), [(4.0, MEASURED), (5.0, (5,))])
+@pytest.mark.parametrize(("protocol", "fourth", "code"), [
+    ("grpc", 4.0, MEASURED), ("grpc", 5.0, (5,)), ("http", 4.0, MEASURED), ("http", 5.0, (5,)),
+])  # fmt: skip
 def test_answers_are_compared_in_batches_and_in_shared_memory(
-    fourth: float, code: tuple[int, ...], perf: Perf, foreign: SystemRegion, kserve: KServeGrpc
+    protocol: str, fourth: float, code: tuple[int, ...], perf: Perf, foreign: SystemRegion, kserve: KServeGrpc
 ) -> None:
     """perf_analyzer finds right answers wrong here; and takes away the region of whoever came first."""
     settings = trace_settings(kserve)
@@ -147,7 +149,7 @@ def test_answers_are_compared_in_batches_and_in_shared_memory(
     steps = [{"INPUT0": [1.0, 2.0]}, {"INPUT0": [3.0, 4.0]}]
     data = write_json(perf.folder / "data.json", {"data": steps, "validation_data": expected})
     memory = ("--shared-memory", "system", "--output-shared-memory-size", "8")
-    load = ("-m", "identity", *GRPC, "-a", "-b", "2", *memory, "--shape", "INPUT0:2", "--input-data", data)
+    load = ("-m", "identity", "-i", protocol, "-a", "-b", "2", *memory, "--shape", "INPUT0:2", "--input-data", data)
     assert perf(*load, "--request-count", "40", "--concurrency-range", "4") in code
     (row,) = perf.points()
     assert (row["requests_ok"] == "40") == (fourth == 4.0)

@@ -195,8 +195,9 @@ def test_streams_of_a_sequence_model(example: Example) -> None:
     assert 2.5 < int(row["completions"]) / int(row["sequences"]) < 3.5
 
 
-def test_shared_memory(example: Example) -> None:
-    (row,) = example.run("-m add_sub -i grpc --shared-memory=system --request-count 30")
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_shared_memory(example: Example, protocol: str) -> None:
+    (row,) = example.run(f"-m add_sub -i {protocol} --shared-memory=system --request-count 30")
     assert row["requests_ok"] == "30"
 
 

@@ -22,7 +22,7 @@ import pytest
 from runner.results.run import load_run
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime
-from tests.integration.perf_runs import SHORT, Perf
+from tests.integration.perf_runs import MEASURED, SHORT, Perf
 
 SWEEP = ("-m", "sleepy", "--shape", "INPUT0:4", "--concurrency-range", "1:3", "-p", "400", "-r", "3")
 MODELS = Path(__file__).parent / "resources" / "models"
@@ -95,10 +95,14 @@ def test_a_signal_ends_the_load_and_writes_everything(
 
 
 def test_a_killed_process_leaves_the_finished_level(triton: RunningServer, tmp_path: Path) -> None:
-    process = Process.start(tmp_path, triton.endpoint.grpc, "-i", "grpc", *SWEEP)
-    wait_for(process.levels, process)
+    process = Process.start(tmp_path, triton.endpoint.grpc, "-i", "grpc", *SWEEP, "-m", "chain", "-f", "out.csv")
+    wait_for((tmp_path / "sleepy_v1.out.csv").exists, process)
     process.running.kill()
     process.ended()
+    for file in ("out.csv", "identity_v1.out.csv", "sleepy_v1.out.csv"):
+        with (tmp_path / file).open() as table:
+            assert next(csv.DictReader(table))["Concurrency"] == "1"
+    assert len(process.levels()) < 3
     (directory,) = tmp_path.glob("runs/*")
     done, _, last = load_run(directory).points()
     assert done.trial is not None
@@ -106,6 +110,21 @@ def test_a_killed_process_leaves_the_finished_level(triton: RunningServer, tmp_p
     assert done.trial.summary.completions > 0
     assert done.trial.counts.failed == {}
     assert last.trial is None
+
+
+def test_an_endless_load_goes_on_at_its_rate_until_it_is_told_to_end(triton: RunningServer, tmp_path: Path) -> None:
+    load = ("-m", "sleepy", "--shape", "INPUT0:4", "--infinite", "--qps", "40")
+    process = Process.start(tmp_path, triton.endpoint.http, *load)
+    wait_for(lambda: list(tmp_path.glob("runs/*/journal.jsonl")), process)
+    time.sleep(1.5)
+    process.running.send_signal(signal.SIGINT)
+    code, _, err = process.ended()
+    assert code in MEASURED, err
+    (level,) = process.levels()
+    # Ctrl-C is its regular end.
+    assert level["state"] in ("ok", "invalid")
+    assert level["counts"]["sent"] == pytest.approx(40 * level["elapsed_s"], rel=0.8)
+    assert level["counts"]["failed"] == {}
 
 
 @pytest.fixture(scope="module")

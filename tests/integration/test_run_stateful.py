@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.results.request_records import read_records
+from tests.integration.command import Cli, rows
 
 MODELS = Path(__file__).parent / "resources" / "models"
 QUICK = "warmup: {min_time: 300ms, min_requests_per_slot: 2}, window: {min: 1s, max: 2s}, telemetry: {sources: []}"
@@ -24,27 +20,21 @@ class Ran:
     def __init__(
         self, folder: Path, model: str, workload: str, measure: str = "", axes: str = "", args: str = ""
     ) -> None:
-        file = folder / "case.yaml"
-        file.write_text(
+        self.cli = Cli(folder)
+        self.cli.file.write_text(
             "scenario: 1\nname: case\n"
             f"repository: {{models: {{{model}: {{from: {MODELS}/{model}, args: {{{args}}}}}}}}}\n"
             f"workload: {{model: {model}, {workload}}}\nload: {{concurrency: 3}}\n"
             f"measure: {{{QUICK}{measure}}}\nmatrix: {{axes: {{{axes or 'load.concurrency: [3]'}}}}}\n"
         )
-        command = [sys.executable, "-m", "runner", "run", str(file)]
-        environment = {**os.environ, "SCENARIO_HOME": str(folder / "home")}
-        self.process = subprocess.run(
-            command, cwd=folder, env=environment, text=True, capture_output=True, timeout=110, check=False
-        )
-        (self.directory,) = (folder / "runs").iterdir()
+        self.process = self.cli.run("run", self.cli.file.name)
+        self.directory = self.cli.directory()
 
     def points(self) -> list[dict[str, str]]:
-        with (self.directory / "points.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
+        return rows(self.directory / "points.csv")
 
     def trials(self) -> list[dict[str, Any]]:
-        lines = (self.directory / "journal.jsonl").read_text().splitlines()
-        return [line for line in map(json.loads, lines) if line["kind"] == "trial"]
+        return self.cli.trials()
 
 
 def test_a_stateful_model_over_every_transport(tmp_path: Path) -> None:
@@ -96,7 +86,7 @@ def test_checked_answers_and_records(tmp_path: Path) -> None:
     assert "Client Send" in (ran.directory / "combined.csv").read_text()
 
 
-def test_a_model_whose_answers_change_is_found_out(tmp_path: Path) -> None:
+def test_a_model_whose_answers_change_is_found_out(cli: Cli, tmp_path: Path) -> None:
     drifting = tmp_path / "drifting"
     (drifting / "1").mkdir(parents=True)
     (drifting / "config.pbtxt").write_text((MODELS / "identity" / "config.pbtxt").read_text())
@@ -113,20 +103,13 @@ def test_a_model_whose_answers_change_is_found_out(tmp_path: Path) -> None:
         "        given += self.count > 200\n"
         "        return pb_utils.InferenceResponse([pb_utils.Tensor('OUTPUT0', given)])\n"
     )
-    file = tmp_path / "case.yaml"
-    file.write_text(
+    cli.file.write_text(
         f"scenario: 1\nname: case\nrepository: {{models: {{drifting: {{from: {drifting}}}}}}}\n"
         "workload: {model: drifting, validate: {every: 20}, input: {INPUT0: {generate: zero, shape: [4]}}}\n"
         f"measure: {{{QUICK}, max_error_rate: 50%}}\n"
     )
-    command = [sys.executable, "-m", "runner", "run", str(file)]
-    environment = {**os.environ, "SCENARIO_HOME": str(tmp_path / "home")}
-    process = subprocess.run(
-        command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=110, check=False
-    )
-    (directory,) = (tmp_path / "runs").iterdir()
-    lines = (directory / "journal.jsonl").read_text().splitlines()
-    (trial,) = [line for line in map(json.loads, lines) if line["kind"] == "trial"]
+    process = cli.run("run", cli.file.name)
+    (trial,) = cli.trials()
     assert process.returncode != 0
     assert trial["state"] == "invalid"
     assert trial["errors"]["wrong_output"].endswith("output OUTPUT0[0] expected 0, got 1")

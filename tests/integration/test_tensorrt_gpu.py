@@ -34,7 +34,9 @@ def _gpu() -> None:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-3), ("tf32", 0.1), ("fp16", 0.1), ("int8", 2.0)])
+@pytest.mark.parametrize(
+    ("precision", "error"), [("fp32", 1e-3), ("tf32", 0.1), ("fp16", 0.1), ("bf16", 0.6), ("int8", 2.0)]
+)
 def test_engines_do_what_the_model_does(driver: str, precision: str, error: float, tmp_path: Path) -> None:
     """Values are up to 30; `error` is several times what the recipe costs on the CPU."""
     if not DRIVERS[driver]:

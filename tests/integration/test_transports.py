@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +25,7 @@ from runner.services import connect
 from runner.services.base import Service
 from runner.services.tls import load_tls
 from tests.contracts.service import NUMBERS, ServiceContract, settled
+from tests.integration.command import Cli
 from tests.unit.services.kserve_http_server import Certificates, make_certificates
 
 MODELS = Path(__file__).parent / "resources" / "models"
@@ -203,21 +203,11 @@ def test_grpc_under_mutual_tls(encrypted: Callable[..., RunningServer], certific
 
 def scenario_run(folder: Path, document: dict[str, Any]) -> list[dict[str, Any]]:
     """Run the scenario as a user does; returns its points."""
-    import json
-    import os
-
-    (folder / "it.yaml").write_text(yaml.safe_dump(document))
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", "run", "it.yaml"],
-        cwd=folder,
-        env={**os.environ, "SCENARIO_HOME": str(folder / "home")},
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    cli = Cli(folder)
+    cli.file.write_text(yaml.safe_dump(document))
+    done = cli.run("run", cli.file.name)
     assert done.returncode == 0, done.stderr
-    (found,) = (folder / "runs").iterdir()
-    points: list[dict[str, Any]] = json.loads((found / "points.json").read_text())["points"]
+    points: list[dict[str, Any]] = json.loads((cli.directory() / "points.json").read_text())["points"]
     return points
 
 
@@ -237,7 +227,7 @@ def test_an_axis_over_protocols_and_a_secret_header(tmp_path: Path) -> None:
     document["matrix"] = {"axes": {"workload.protocol": ["grpc", "http"], "workload.compression": ["none", "gzip"]}}
     points = scenario_run(tmp_path, document)
     assert sorted(point["protocol"] for point in points) == ["grpc", "grpc", "http", "http"]
-    assert all(point["state"] in ("ok", "flagged") and point["inferences_per_s"] > 50 for point in points), points
+    assert all(point["state"] == "ok" and point["inferences_per_s"] > 50 for point in points), points
     (run,) = (tmp_path / "runs").iterdir()
     for file in run.rglob("*"):
         assert not file.is_file() or b"hunter2" not in file.read_bytes(), file

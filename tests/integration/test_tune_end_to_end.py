@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.integration.command import Cli, wait_for
 
 MODELS = Path(__file__).parent / "resources" / "models"
 FILE = """scenario: 1
@@ -41,12 +37,12 @@ tune:
 ANSWER = '"OUTPUT0", given.as_numpy()'
 
 
-class Folder:
-    """Runs `scenario` in a scratch folder with a home of its own, beside models that misbehave."""
+class Folder(Cli):
+    """Beside models that misbehave."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        (path / "traps.yaml").write_text(FILE)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        (folder / "traps.yaml").write_text(FILE)
         source = (MODELS / "sleepy" / "1" / "model.py").read_text()
         assert ANSWER in source
         self._model("good", source)
@@ -56,29 +52,15 @@ class Folder:
         self._model("wrong", source.replace(ANSWER, f"{ANSWER} + 1"))
 
     def _model(self, name: str, source: str) -> None:
-        model = shutil.copytree(MODELS / "sleepy", self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        model = shutil.copytree(MODELS / "sleepy", self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (model / "1" / "model.py").write_text(source)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "runner", *arguments]
-        environment = {**os.environ, "SCENARIO_HOME": str(self.path / "home")}
-        return subprocess.Popen(
-            command, cwd=self.path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=110)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
     def directories(self) -> list[Path]:
-        return sorted((self.path / "runs").iterdir()) if (self.path / "runs").is_dir() else []
+        return sorted((self.folder / "runs").iterdir()) if (self.folder / "runs").is_dir() else []
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Whole lines of the only journal."""
-        found = [directory / "journal.jsonl" for directory in self.directories()]
-        lines = found[0].read_text().splitlines(keepends=True) if found and found[0].exists() else []
-        return [event for event in (json.loads(line) for line in lines if line.endswith("\n")) if event["kind"] == kind]
+        return [event for event in self.journal() if event["kind"] == kind]
 
 
 @pytest.fixture
@@ -86,16 +68,9 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"expected within {seconds} s: {what}"
-        time.sleep(0.05)
-
-
 def test_a_killed_study_goes_on_with_what_is_missing(folder: Folder) -> None:
     process = folder.start("tune", "traps.yaml", "--progress", "none")
-    wait_for(lambda: len(folder.events("observed")) >= 2, "two finished points")
+    wait_for(lambda: len(folder.events("observed")) >= 2, "two finished points", seconds=60)
     process.kill()
     process.communicate()
     finished = folder.events("observed")

@@ -15,6 +15,7 @@ from runner.services.tensors import DATATYPES, WIRE, to_wire
 from tests.integration.scenario_load import scenario_load
 
 ITEMS = np.arange(6 * 4, dtype=np.float32).reshape(6, 4)
+BOTH_WAYS = {"compression": "deflate", "response_compression": "gzip"}
 WAYS: list[dict[str, Any]] = [
     {},
     {"streaming": True},
@@ -23,6 +24,9 @@ WAYS: list[dict[str, Any]] = [
     {"protocol": "http", "compression": "gzip"},
     {"compression": "deflate"},
     {"shared_memory": "system", "output_bytes": "4096B"},
+    {"shared_memory": "system", "output_bytes": "4096B", "compression": "gzip"},
+    {"shared_memory": "system", "output_bytes": "4096B", "protocol": "http"},
+    {"shared_memory": "system", "output_bytes": "4096B", "protocol": "http"} | BOTH_WAYS,
 ]
 
 
@@ -62,7 +66,14 @@ def test_answers_are_compared_over_every_transport(
 
 
 @pytest.mark.parametrize(
-    "way", [{}, {"shared_memory": "system", "output_bytes": "64B"}, {"protocol": "http"}], ids=ident
+    "way",
+    [
+        {},
+        {"shared_memory": "system", "output_bytes": "64B"},
+        {"protocol": "http"},
+        {"shared_memory": "system", "output_bytes": "64B", "protocol": "http"},
+    ],
+    ids=ident,
 )
 def test_items_are_batched_as_their_inputs_are(
     triton: RunningServer, workload: dict[str, Any], tmp_path: Path, way: dict[str, Any]
@@ -77,7 +88,8 @@ def test_items_are_batched_as_their_inputs_are(
     assert scenario_load(triton, asked | {"validate": tolerant}).ok == 60
 
 
-def test_texts_are_compared_in_shared_memory(triton: RunningServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_texts_are_compared_in_shared_memory(triton: RunningServer, tmp_path: Path, protocol: str) -> None:
     (tmp_path / "texts").write_text("one\ntwo two\nthree\n")
     (tmp_path / "others").write_text("one\ntwo twa\nthree\n")
     lines = {"format": "lines"}
@@ -86,6 +98,7 @@ def test_texts_are_compared_in_shared_memory(triton: RunningServer, tmp_path: Pa
         "input": {"INPUT0": {"from": str(tmp_path / "texts"), **lines}},
         "shared_memory": "system",
         "output_bytes": "64B",
+        "protocol": protocol,
     }
     for file, wrong in (("texts", 0), ("others", 20)):
         validate = {"every": 1, "expect": "files", "outputs": {"OUTPUT0": {"from": str(tmp_path / file), **lines}}}

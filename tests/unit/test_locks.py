@@ -88,6 +88,14 @@ def test_where_the_file_system_cannot_lock_the_identity_counts(tmp_path: Path, m
         pass
 
 
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("not a lock")
+    (tmp_path / "lock").symlink_to("precious")
+    with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "precious").read_text() == "not a lock"
+
+
 def test_a_holder_that_cannot_be_named_is_still_respected(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)

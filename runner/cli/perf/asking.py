@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,12 +35,30 @@ def ask_server(loaded: LoadedScenario) -> KnownModel:
         return KnownModel.of(metadata, tuple(service.metadata(each) for each in metadata.composing_models))
 
 
+def check_credentials(loaded: LoadedScenario) -> None:
+    """Read certificates and keys: what is wrong with them is no fault of the server.
+
+    Raises:
+        UsageError: a file holds something else, or a certificate and a key do not belong together.
+    """
+    from runner.services.tls import load_tls
+
+    settings = loaded.scenario.workload.tls
+    if settings is None:
+        return
+    try:
+        load_tls(settings).context()
+    except ServiceError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+
+
 def check_inputs(loaded: LoadedScenario) -> None:
     """Make every request once and drop it: data that do not fit the model would fail each level with the same words.
 
     Raises:
         UsageError: a file, a step of it or a shape does not fit; says which, what was expected and what was got.
     """
+    from runner.load.inputs import fed_together
     from runner.load.mix import workload_payloads
     from runner.load.payloads import StreamEncoder
 
@@ -48,17 +66,17 @@ def check_inputs(loaded: LoadedScenario) -> None:
     with _connected(loaded) as service:
         model = service.metadata(workload.model)
         try:
-            _refuse_gaps(workload, model)
-            workload_payloads(StreamEncoder(service) if workload.streaming else service, model, workload, {})
+            fed = fed_together(workload, model)
+            _refuse_gaps(workload, model, fed)
+            workload_payloads(StreamEncoder(service) if workload.streaming else service, model, workload, {}, fed)
         except ServiceError as error:
             raise UsageError(_by_option(error.message), hint=error.hint) from error
 
 
-def _refuse_gaps(workload: Workload, model: ModelMetadata) -> None:
+def _refuse_gaps(workload: Workload, model: ModelMetadata, given: Collection[str]) -> None:
     """Who gives data gives them for every input; the rest would be made up, which nobody asked for."""
-    from runner.load.inputs import data_paths, fed_together
+    from runner.load.inputs import data_paths
 
-    given = fed_together(workload, model)
     missing = [tensor.name for tensor in model.inputs if not tensor.optional and tensor.name not in given]
     if given and missing:
         raise UsageError(

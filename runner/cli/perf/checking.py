@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from runner.cli.perf.parsed import PerfOptions
 
+MOST_LEVELS = 10_000
+"""So many points an axis has at most."""
 Rule = tuple[Callable[[PerfOptions], object], str]
 
 
@@ -40,8 +42,8 @@ def _ends(options: PerfOptions) -> list[bool]:
     return [*(each.unbounded for each in ranges), *dynamic]
 
 
-def _is_sweep(options: PerfOptions) -> bool:
-    return any(each is not None and len(each.values) > 1 for each in (options.concurrency, options.rate))
+def _most_levels(options: PerfOptions) -> int:
+    return max((each.count for each in (options.concurrency, options.rate) if each is not None), default=1)
 
 
 def _falls(options: PerfOptions) -> bool:
@@ -112,13 +114,25 @@ _RULES: tuple[Rule, ...] = (
         "--ssl-https-verify-peer 0, or name the server by its certificate's name",
     ),
     (
-        lambda o: o.protocol == "http" and o.shared_memory != "none",
-        "--shared-memory: regions are used over gRPC, add -i grpc",
+        lambda o: (o.https_cert is None) != (o.https_key is None),
+        "--ssl-https-client-certificate-file and --ssl-https-private-key-file: expected both",
+    ),
+    (
+        lambda o: (o.grpc_cert is None) != (o.grpc_key is None),
+        "--ssl-grpc-certificate-chain-file and --ssl-grpc-private-key-file: expected both",
+    ),
+    (
+        lambda o: _most_levels(o) > MOST_LEVELS,
+        f"--concurrency-range and --request-rate-range: expected at most {MOST_LEVELS:,} levels, widen the step",
     ),
     (lambda o: o.shared_memory != "none" and o.streaming, "--shared-memory: not over streams"),
     (
         lambda o: o.protocol == "grpc" and "json" in (o.input_format, o.output_format),
         "--input-tensor-format and --output-tensor-format: only HTTP carries tensors as JSON",
+    ),
+    (
+        lambda o: o.shared_memory != "none" and "json" in (o.input_format, o.output_format),
+        "--input-tensor-format and --output-tensor-format: tensors in shared memory do not travel, remove them",
     ),
     (
         lambda o: not o.collect_metrics and {"--metrics-url", "--metrics-interval"} & set(o.given),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.cli.perf.values import Parser
 
+ADDRESS = re.compile(r"(?<![`\w])[a-z_]+(?:\.[a-z_]+)+")
+"""An address in the words of `becomes`."""
 Status = Literal["honoured", "no effect", "other server", "refused"]
 """no effect: accepted, and what it asks for is always so or means nothing here; other server: refused until servers of
 that kind can be loaded; refused: on purpose."""
@@ -25,7 +28,7 @@ class Option:
     metavar: str
     help: str
     becomes: str
-    """Address in the scenario, or why there is none."""
+    """Addresses in the scenario, or why there is none."""
     status: Status = "honoured"
     repeated: bool = False
     constant: Any = True
@@ -42,6 +45,11 @@ class Option:
     def name(self) -> str:
         """How messages call it: by its long form where it has one."""
         return next((form for form in self.spellings if form.startswith("--")), self.spellings[0])
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where in a scenario its value may be found."""
+        return tuple(ADDRESS.findall(self.becomes)) if self.status == "honoured" else ()
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ _MODEL = (
     Option("-x --model-version", "version", version, "N", "Its version.", "workload.version"),
     Option("-b --batch-size", "batch", whole(1, 65_536), "N", "Items per request. Default 1.", "workload.batch"),
     Option(
-        "--bls-composing-models", "bls_models", models, "A:3,B", "Models that its code calls.", "workload.bls_models"
+        "--bls-composing-models", "bls_models", models, "A:3,B", "Models that its code calls.",
+        "workload.bls_models, workload.bls_versions"
     ),
     Option("--request-parameter", "parameters", parameter, "NAME:VALUE:TYPE", "Custom parameter; type bool, int or "
            "string.", "workload.parameters", repeated=True),
@@ -72,17 +73,17 @@ _SERVER = (
 )  # fmt: skip
 _LOAD = (
     Option("--concurrency-range", "concurrency", levels, "START:END:STEP", "Requests in flight. Default 1:1:1.",
-           "load.concurrency, a matrix axis where there are several; with -l the range of a search"),
+           "load.concurrency, a matrix axis where there are several; with -l load.range and load.step"),
     Option("--request-rate-range", "rate", rates, "START:END:STEP", "Requests per second.",
-           "load.rate, a matrix axis where there are several; with -l the range of a search"),
+           "load.rate, a matrix axis where there are several; with -l load.range and load.step"),
     Option("--request-distribution", "distribution", choice("constant", "poisson"), "constant|poisson",
-           "Gaps between requests of a rate. Default constant.", "load.kind"),
+           "Gaps between requests of a rate. Default constant.", "load.kind; with -l load.arrivals"),
     Option("--request-intervals", "intervals", readable_file, "FILE", "Microseconds between requests, one per line.",
            "load.file, kind intervals"),
     Option("--fixed-schedule", "fixed_schedule", None, "", "Send at the `timestamp`s of the JSON data.",
            "load.file, kind replay"),
     Option("--periodic-concurrency-range", "periodic", ramp, "START:END:STEP", "Requests in flight grow step by step.",
-           "load.start, end and step, kind periodic"),
+           "load.start, load.end and load.step, kind periodic"),
     Option("--request-period", "request_period", whole(1), "N", "Answers between two steps. Default 10.",
            "load.request_period"),
     Option("--max-threads", "", whole(1), "N", "Client threads.",
@@ -96,7 +97,7 @@ _LOAD = (
     Option("--sequence-length-variation", "sequence_variation", number(), "PERCENT",
            "Lengths differ by so much. Default 20.", "workload.sequences.variation"),
     Option("--sequence-id-range", "sequence_ids", id_range, "START:END", "Ids of sequences. Default from 1 on.",
-           "workload.sequences.first_id and ids"),
+           "workload.sequences.first_id and workload.sequences.ids"),
     Option("--serial-sequences", "serial_sequences", None, "", "One request of a sequence at a time.",
            "sequences are always serial", "no effect"),
 )  # fmt: skip
@@ -154,9 +155,10 @@ _OUTPUT = (
     Option("--profile-export-file", "profile_export", text, "FILE", "JSON with the times of every request.",
            "measure.records: full"),
     Option("-v", "verbosity", None, "", "Say more; twice: still more.", "what is printed", repeated=True),
-    Option("--collect-metrics", "collect_metrics", None, "", "Sample the server's GPU metrics.", "measure.telemetry"),
+    Option("--collect-metrics", "collect_metrics", None, "", "Sample the server's GPU metrics.",
+           "measure.telemetry, targets.server.launch.metrics"),
     Option("--metrics-url", "metrics_url", text, "URL", "Where they are. Default host:8002/metrics.",
-           "measure.telemetry.url"),
+           "targets.server.launch.metrics"),
     Option("--metrics-interval", "metrics_ms", whole(20), "MS", "Time between samples. Default 1000.",
            "measure.telemetry.period"),
 )  # fmt: skip
@@ -195,6 +197,8 @@ _OWN = (
            "the run directory"),
     Option("--emit-scenario", "emit", text, "FILE", "Write the scenario file, and measure nothing.", "a scenario file"),
     Option("--set", "set_", text, "ADDRESS=VALUE", "Change the scenario.", "any address", repeated=True),
+    Option("--identify", "identify", None, "", "Record GPUs and the host by their identifiers, not hashed.",
+           "what is recorded"),
     Option("--progress", "progress", choice("auto", "live", "plain", "none"), "auto|live|plain|none",
            "How progress is shown on stderr. Default auto.", "what is shown"),
     Option("-h --help", "help", None, "", "Show this and exit.", "this help"),

@@ -97,6 +97,7 @@ class PerfOptions:
     output_dir: str = "runs"
     emit: str | None = None
     set_: tuple[str, ...] = ()
+    identify: bool = False
     progress: str = "auto"
     help: bool = False
     show_version: bool = False

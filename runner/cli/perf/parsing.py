@@ -31,20 +31,18 @@ def parse(argv: Sequence[str], dialect: Dialect = PERF_ANALYZER) -> PerfOptions:
     options = PerfOptions(tool=dialect.tool, given=tuple(reader.given), **{**defaults, **reader.found})
     if not (options.help or options.show_version):
         reader.mistakes += () if reader.mistakes else contradictions(options)
-        _refuse(reader.mistakes, dialect)
+        if reader.mistakes:
+            raise mistakes_error(reader.mistakes, dialect.tool)
     return options
 
 
-def _refuse(mistakes: Sequence[str], dialect: Dialect) -> None:
-    if not mistakes:
-        return
+def mistakes_error(mistakes: Sequence[str], tool: str, hint: str | None = None) -> UsageError:
+    """All of them at once."""
+    hint = hint or "scenario perf --help says what there is"
     if len(mistakes) == 1:
-        raise UsageError(mistakes[0], hint="scenario perf --help says what there is")
+        return UsageError(mistakes[0], hint=hint)
     listed = "".join(f"\n  {mistake}" for mistake in mistakes)
-    raise UsageError(
-        f"{len(mistakes)} mistakes in the {dialect.tool} command line:{listed}",
-        hint="scenario perf --help says what there is",
-    )
+    return UsageError(f"{len(mistakes)} mistakes in the {tool} command line:{listed}", hint=hint)
 
 
 @dataclass

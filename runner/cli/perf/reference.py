@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from runner.cli.perf.differences import DIFFERENCES
-from runner.cli.perf.option import Option
+from runner.cli.perf.option import ADDRESS, Option
 from runner.cli.perf.options import GROUPS
 from runner.cli.perf.showing import STATUS
 
@@ -91,9 +91,7 @@ def _becomes(option: Option) -> str:
     if option.status != "honoured":
         given = f"`{option.unless}` only; else: " if option.unless else ""
         return (given + option.becomes).replace("|", "\\|")
-    first, _, rest = option.becomes.partition(" ")
-    word = first.rstrip(",;:")
-    return f"{f'`{word}`' if '.' in word else word}{first[len(word) :]} {rest}".strip().replace("|", "\\|")
+    return ADDRESS.sub(r"`\g<0>`", option.becomes).replace("|", "\\|")
 
 
 def _test_of(option: Option, heading: str) -> str:

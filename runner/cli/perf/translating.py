@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from runner.cli.perf.model import KnownModel
 from runner.cli.perf.parsed import PerfOptions
 from runner.cli.perf.parsing import without_effect
 from runner.cli.perf.sla_client import DIALECTS
-from runner.cli.perf.workload_part import workload
+from runner.cli.perf.workload_part import is_https, workload
 from runner.errors import UsageError
 
 _PORTS = {"http": 8000, "grpc": 8001}
@@ -110,8 +111,18 @@ def _comments(options: PerfOptions) -> dict[str, str]:
 def _notes(options: PerfOptions) -> tuple[str, ...]:
     dialect = DIALECTS[options.tool]
     notes = [f"{option.name} has no effect: {option.becomes}" for option in without_effect(options, dialect)]
-    if any(each.version for each in options.bls_models):
-        notes.append("--bls-composing-models: statistics are those of all versions of a model together")
-    if options.protocol == "http" and options.grpc_tls:
-        notes.append("--ssl-grpc-use-ssl has no effect over HTTP")
-    return tuple(notes)
+    return (*notes, *_unused_tls(options))
+
+
+def _unused_tls(options: PerfOptions) -> Iterator[str]:
+    """What is said of encryption, and does not encrypt."""
+    over_grpc = options.protocol == "grpc"
+    https = not over_grpc and is_https(options)
+    reasons = {
+        "--ssl-grpc-": None if over_grpc and options.grpc_tls else "--ssl-grpc-use-ssl" if over_grpc else "-i grpc",
+        "--ssl-https-": None if https else "-i http and https:// in -u" if over_grpc else "https:// in -u",
+    }
+    for prefix, missing in reasons.items():
+        given = [name for name in dict.fromkeys(options.given) if name.startswith(prefix)]
+        if missing and given:
+            yield f"{', '.join(given)}: no effect without {missing}"

@@ -11,6 +11,7 @@ from typing import Any
 
 Parser = Callable[[str], Any]
 
+MOST_IN_FLIGHT = 100_000
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|us)?")
 _SCALE_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
@@ -29,11 +30,16 @@ class Levels:
         return self.end == 0
 
     @property
-    def values(self) -> tuple[float, ...]:
-        """Each level, the first one always: an end below the start changes nothing."""
+    def count(self) -> int:
+        """How many levels there are; the first one always: an end below the start changes nothing."""
         last = max(self.start, self.start if self.end is None else self.end)
+        return math.floor((last - self.start) / self.step + 1e-9) + 1
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Each level."""
         # Multiples of the step, because sums of it would collect rounding errors.
-        return tuple(self.start + n * self.step for n in range(math.floor((last - self.start) / self.step + 1e-9) + 1))
+        return tuple(self.start + n * self.step for n in range(self.count))
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,14 @@ def seconds(value: str) -> float:
 
 
 def levels(value: str) -> Levels:
-    """`start:end:step` of whole numbers."""
+    """`start:end:step` of requests in flight."""
+    found = _whole_levels(value)
+    if max(found.start, found.end or 0) > MOST_IN_FLIGHT:
+        raise ValueError(f"expected at most {MOST_IN_FLIGHT} in flight")
+    return found
+
+
+def _whole_levels(value: str) -> Levels:
     return _levels(value, lambda part: int(part) if re.fullmatch(r"[0-9]{1,9}", part) else None, "1:8:2")
 
 
@@ -138,7 +151,7 @@ def ramp(value: str) -> Levels:
 
 def id_range(value: str) -> Levels:
     """`start` or `start:end` of sequence ids."""
-    found = levels(value)
+    found = _whole_levels(value)
     if value.count(":") > 1:
         raise ValueError("expected <start:end>, for example 1:1000")
     if found.end is not None and found.end <= found.start:
@@ -183,7 +196,10 @@ def models(value: str) -> tuple[Numbered, ...]:
     parts = ["".join(part.split()).partition(":") for part in value.split(",")]
     if not all(name for name, _, _ in parts):
         raise ValueError("expected models separated by commas: modelA:3,modelB")
-    return tuple(Numbered(name, number or None) for name, _, number in parts)
+    found = tuple(Numbered(name, version(number) if colon else None) for name, colon, number in parts)
+    if len({each.model for each in found}) < len(found):
+        raise ValueError("expected each model once: without a version its versions count together")
+    return found
 
 
 def readable_file(value: str) -> str:

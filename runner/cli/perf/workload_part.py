@@ -33,6 +33,7 @@ def workload(options: PerfOptions, model: KnownModel | None, path: PathOf) -> di
         "model": options.model,
         "version": options.version,
         "bls_models": [each.model for each in options.bls_models],
+        "bls_versions": {each.model: each.version for each in options.bls_models if each.version},
         "protocol": options.protocol,
         "batch": options.batch if options.batch != 1 else None,
         "parameters": dict(options.parameters),
@@ -150,10 +151,15 @@ def tls(options: PerfOptions, path: PathOf) -> dict[str, Any] | None:
         if not options.grpc_tls:
             return None
         return _credentials(options.grpc_ca, options.grpc_cert, options.grpc_key, path)
-    if not (options.url or "").startswith("https://"):
+    if not is_https(options):
         return None
     found = _credentials(options.https_ca, options.https_cert, options.https_key, path)
     return found if options.verify_peer else {**found, "verify": False}
+
+
+def is_https(options: PerfOptions) -> bool:
+    """Whether HTTP is to be encrypted."""
+    return (options.url or "").startswith("https://")
 
 
 def _credentials(ca: str | None, cert: str | None, key: str | None, path: PathOf) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from runner.measure.telemetry.base import Value
 from runner.measure.telemetry.exposition import Sample, Selector, parse, series_name
+from runner.results.secrets import redact_text
 
 TIMEOUT_S = 1.0
 MAX_BYTES = 16 * 2**20
@@ -36,8 +37,8 @@ class PrometheusSource:
     ) -> None:
         parts = urllib.parse.urlsplit(url)
         self._host, self._secure = parts.netloc.rpartition("@")[2], parts.scheme == "https"
-        self.url = parts._replace(netloc=self._host).geturl()
-        """Without the password that it may hold."""
+        self.url = redact_text(parts._replace(netloc=self._host).geturl())
+        """As it is shown: without the password or the token that it may hold."""
         self._selectors, self._models, self._hide = selectors, models, hide
         self._everything, self._timeout_s = everything, timeout_s
         self._path = (parts.path or "/metrics") + (f"?{parts.query}" if parts.query else "")

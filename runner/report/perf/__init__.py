@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from runner.report.combined import gpu_cells
 from runner.report.perf.blocks import block, level_title, summary_lines
 from runner.report.perf.export import write_export
 from runner.report.perf.files import is_special, replaced
@@ -32,10 +33,29 @@ def write(run: Run, wishes: PerfWishes) -> str:
     return "".join(f"{line}\n" for line in _lines(run, wishes))
 
 
+def keep(run: Run, wishes: PerfWishes) -> None:
+    """Write the tables of the levels that are there by now; what goes to a terminal or a pipe waits for the end.
+
+    Raises:
+        RigError: a file cannot be written.
+    """
+    if wishes.csv is not None and not is_special(wishes.csv):
+        _write_tables(run, wishes, wishes.csv)
+
+
 def warnings(run: Run, wishes: PerfWishes) -> str:
     """The sentences behind the flags, for stderr, where perf_analyzer's own warnings are."""
     found = ((level_title(level, wishes), *remark) for level in levels(run) for remark in remarks(level))
-    return "".join(f"{title}: [{code}] {' '.join(sentence.split())}\n" for title, code, sentence in found)
+    lines = [f"{title}: [{code}] {' '.join(sentence.split())}\n" for title, code, sentence in found]
+    return "".join([*lines, *_without_gpus(run, wishes)])
+
+
+def _without_gpus(run: Run, wishes: PerfWishes) -> Iterator[str]:
+    """An endpoint that answers and says nothing of GPUs is no gap in what was sampled, and still not what was meant."""
+    trials = [row.trial for row in measured(levels(run))] if wishes.collect_metrics else []
+    exported = [trial for trial in trials if any(name.startswith("nv_") for name in trial.telemetry)]
+    if exported and not any(any(gpu_cells(trial.telemetry).values()) for trial in exported):
+        yield "--collect-metrics: the server's metrics say nothing of a GPU, so their columns are empty\n"
 
 
 def _write_tables(run: Run, wishes: PerfWishes, path: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from runner.results.files import TEMPORARY_SUFFIX, disk, sync_folder
+from runner.results.files import disk, replacing
 
 
 @contextlib.contextmanager
@@ -23,18 +22,8 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             yield special
         return
     target = path.resolve()  # a link stays one
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
-    with disk(path):
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(target.parent)
+    with disk(path), replacing(target) as file:
+        yield file
 
 
 def is_special(path: Path) -> bool:

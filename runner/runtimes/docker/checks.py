@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from runner.errors import RigError
 from runner.runtimes.docker import images
 from runner.runtimes.docker.engine import EngineFacts, connect, facts_of
 from runner.runtimes.docker.gpus import request_for, wanted_text
-from runner.runtimes.doctor import cuda, needs
+from runner.runtimes.doctor import contexts, cuda, needs
+from runner.runtimes.doctor.contexts import Context
 from runner.runtimes.doctor.gpu_facts import DriverFacts, read_driver
 from runner.runtimes.findings import Finding
 from runner.runtimes.host import free_bytes, gpu_count
@@ -26,7 +28,7 @@ def findings(launch: DockerLaunch) -> Iterator[Finding]:
     except RigError as error:
         yield Finding("container engine", "fail", error.message, error.hint)
         return
-    yield engine_found(engine)
+    yield engine_found(engine, contexts.chosen(os.environ))
     yield disk(engine)
     found = image(client, launch)
     yield found
@@ -35,12 +37,13 @@ def findings(launch: DockerLaunch) -> Iterator[Finding]:
         yield cuda.driver_for_image(driver, cuda.image_cuda(*images.configuration(client, launch.image)))
 
 
-def engine_found(engine: EngineFacts) -> Finding:
-    """What the engine is, and which ways to GPUs it names."""
+def engine_found(engine: EngineFacts, context: Context | None = None) -> Finding:
+    """What the engine is, who chose it, and which ways to GPUs it names."""
     ways = ["NVIDIA runtime"] if "nvidia" in engine.runtimes else []
     ways += [f"CDI devices {', '.join(engine.cdi_gpus)}"] if engine.cdi_gpus else []
     who = "without root" if engine.rootless else "as root"
-    return Finding("container engine", "ok", f"{engine.text}, {who}; way to GPUs: {' and '.join(ways) or 'none'}")
+    by = f", context {context.name}" if context else ""
+    return Finding("container engine", "ok", f"{engine.text}, {who}{by}; way to GPUs: {' and '.join(ways) or 'none'}")
 
 
 def disk(engine: EngineFacts) -> Finding:

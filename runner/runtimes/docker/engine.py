@@ -14,7 +14,6 @@ from runner.runtimes.doctor import engines
 _TIMEOUT_S = 120
 """For one answer: removing a large container on a slow disk takes long."""
 _INSTALL = "install the extra: pip install 'scenario-runner[docker]'"
-_START = "start it: systemctl start docker"
 _NVIDIA = "nvidia.com/gpu="
 
 
@@ -43,7 +42,7 @@ class EngineFacts:
 
 
 def connect() -> Any:
-    """A client of the first engine that answers: $DOCKER_HOST alone, else the usual sockets.
+    """A client of the first engine that answers: $DOCKER_HOST alone, else the chosen context alone, else usual sockets.
 
     Raises:
         RigError: the SDK is not installed, or nothing answers.
@@ -53,12 +52,15 @@ def connect() -> Any:
     except ImportError as error:
         raise RigError("containers need the Docker SDK for Python, which is not installed", hint=_INSTALL) from error
     complaints = []
-    for host in engines.addresses(os.environ):
+    for place in engines.places(os.environ):
+        if place.context and place.context.fault:
+            complaints.append(f"{place.text}: {place.context.fault}")
+            continue
         try:
-            client = docker.DockerClient(base_url=host, timeout=_TIMEOUT_S) if host else _from_environment(docker)
+            client = _client(docker, place)
             client.ping()
         except Exception as error:  # whatever the transport raises: it is not there
-            complaints.append(f"{host or os.environ['DOCKER_HOST']}: {_innermost(error)}")
+            complaints.append(f"{place.text}: {_innermost(error)}")
         else:
             return client
     raise RigError(f"no Docker engine answers ({'; '.join(complaints)})", hint=engines.remedy(engines.look()))
@@ -105,7 +107,9 @@ def as_service_errors() -> Iterator[None]:
     except Exception as error:
         if not is_engine_error(error):
             raise
-        raise ServiceError(f"the Docker engine does not answer: {explanation(error)}", hint=_START) from error
+        raise ServiceError(
+            f"the Docker engine does not answer: {explanation(error)}", hint=engines.remedy(engines.look())
+        ) from error
 
 
 def is_engine_error(error: BaseException) -> bool:
@@ -117,9 +121,10 @@ def is_engine_error(error: BaseException) -> bool:
 
 
 def is_missing(error: BaseException) -> bool:
+    """Whether there is no such thing; Podman says 500 of a container that goes while it is asked for."""
     import docker.errors
 
-    return isinstance(error, docker.errors.NotFound)
+    return isinstance(error, docker.errors.NotFound) or "no such container" in explanation(error)
 
 
 def explanation(error: BaseException) -> str:
@@ -128,8 +133,16 @@ def explanation(error: BaseException) -> str:
     return str(said or error).strip().replace("\n", " ")
 
 
-def _from_environment(docker: Any) -> Any:
-    return docker.from_env(timeout=_TIMEOUT_S)
+def _client(docker: Any, place: engines.Place) -> Any:
+    if place.from_host:
+        return docker.from_env(timeout=_TIMEOUT_S)
+    tls = place.context and place.context.tls
+    # A socket of this machine has no TLS, whatever its context says of verification.
+    if not tls or not place.address.startswith(("tcp://", "https://")):
+        return docker.DockerClient(base_url=place.address, timeout=_TIMEOUT_S)
+    pair = (tls.certificate, tls.key) if tls.certificate and tls.key else None
+    config = docker.tls.TLSConfig(client_cert=pair, ca_cert=tls.ca, verify=tls.verify)
+    return docker.DockerClient(base_url=place.address, tls=config, timeout=_TIMEOUT_S)
 
 
 def _innermost(error: BaseException) -> str:

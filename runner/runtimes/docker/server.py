@@ -12,7 +12,7 @@ from runner.errors import RigError, ServiceError
 from runner.processes import start_time
 from runner.runtimes import ownership
 from runner.runtimes.command import EXIT_TIMEOUT_S, Ports, endpoint
-from runner.runtimes.docker.containers import OUT_OF_MEMORY, LogFile, ended, killed_for_memory
+from runner.runtimes.docker.containers import OUT_OF_MEMORY, Ended, LogFile, ended, killed_for_memory
 from runner.runtimes.docker.engine import EngineFacts, as_service_errors, explanation, is_engine_error, is_missing
 from runner.runtimes.docker.images import Image
 from runner.runtimes.docker.plan import ContainerPlan
@@ -26,6 +26,7 @@ INSIDE = Ports(http=8000, grpc=8001, metrics=8002)
 """Ports in a container that has a network of its own."""
 NOT_EXECUTED = 127
 """Exit status of the container's init when there is no such program."""
+_LAST_WORDS = 5
 _MORE_MEMORY = "raise launch.memory, or serve fewer instances or smaller batches"
 _ASK_EVERY_S = 1.0
 """Asking the engine costs it a few milliseconds of CPU time, on the machine that is measured."""
@@ -127,7 +128,7 @@ class DockerServer:
             return None
         # Its last words may still be on their way.
         self.output.drain()
-        if found.status == NOT_EXECUTED and not self.triton.version:
+        if not self.triton.version and never_ran(found, self.triton.log.tail(_LAST_WORDS)):
             raise no_program(self.image.name)
         return ServiceError(f"the server ended with {found.text}", hint=_MORE_MEMORY if found.out_of_memory else None)
 
@@ -168,6 +169,11 @@ class DockerServer:
         pid = int(self.container.attrs["State"].get("Pid") or 0)
         started = start_time(pid) if pid in ownership.marked_processes(self.triton.identity) else None
         return (pid, started) if started is not None else None
+
+
+def never_ran(found: Ended, said: Sequence[str]) -> bool:
+    """Whether there was no program to run: Podman's init process ends with 1 and says it."""
+    return found.status == NOT_EXECUTED or any("failed to exec" in line for line in said)
 
 
 def no_program(image: str) -> RigError:

@@ -7,9 +7,10 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from runner.runtimes.doctor.contexts import Context, chosen
 from runner.runtimes.findings import Finding
 
 DOCKER_SOCKET = "/var/run/docker.sock"
@@ -17,9 +18,26 @@ _ANSWER_TIMEOUT_S = 2.0
 _COMMAND_TIMEOUT_S = 10.0
 _UNIX = "unix://"
 _ELSEWHERE = "or say in DOCKER_HOST where it is"
+_OTHER_CONTEXT = "choose another context (docker context ls, docker context use NAME; DOCKER_CONTEXT comes before that)"
 
-State = Literal["answers", "denied", "stopped", "absent", "silent"]
-"""denied: the socket is not for us · stopped: nobody listens · absent: no socket · silent: no answer of an engine."""
+State = Literal["answers", "denied", "stopped", "absent", "silent", "unknown"]
+"""denied: the socket is not for us · stopped: nobody listens · absent: no socket · silent: no answer of an engine ·
+unknown: a context that names no engine."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an engine may be."""
+
+    address: str
+    """`unix:///path`, or what DOCKER_HOST or the context says."""
+    context: Context | None = None
+    from_host: bool = False
+    """DOCKER_HOST names it; its companions say how it is reached."""
+
+    @property
+    def text(self) -> str:
+        return _text(self.address, self.context.name if self.context else "")
 
 
 @dataclass(frozen=True)
@@ -31,29 +49,44 @@ class Answer:
     state: State
     said: str = ""
     """The system's own words where it does not answer."""
+    context: str = ""
+    """The context that names it, if one does."""
+
+    @property
+    def text(self) -> str:
+        return _text(self.address, self.context)
 
 
-def addresses(environment: Mapping[str, str]) -> list[str | None]:
-    """Where an engine may be; None: as DOCKER_HOST and its companions say."""
-    if environment.get("DOCKER_HOST"):
-        return [None]
+def places(environment: Mapping[str, str]) -> list[Place]:
+    """Where an engine may be: what DOCKER_HOST or a context says alone, else the usual sockets."""
+    if host := environment.get("DOCKER_HOST"):
+        return [Place(host, from_host=True)]
+    if context := chosen(environment):
+        return [Place(context.host, context)]
     runtime = environment.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
     sockets = (DOCKER_SOCKET, f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock")
     there = [path for path in (*sockets, "/run/podman/podman.sock") if os.path.exists(path)]
-    return [f"{_UNIX}{path}" for path in there or sockets[:1]]
+    return [Place(f"{_UNIX}{path}") for path in there or sockets[:1]]
 
 
 def look(environment: Mapping[str, str] = os.environ) -> tuple[Answer, ...]:
     """What is at each place, up to the first engine that answers."""
     answers: list[Answer] = []
-    for address in addresses(environment):
-        host = address or environment["DOCKER_HOST"]
-        answers.append(ping(host) if host.startswith(_UNIX) else ask_command(host))
+    wanted = places(environment)
+    for place in wanted:
+        answers.append(_ask(place))
         if answers[-1].state == "answers":
             return tuple(answers)
-    if not environment.get("DOCKER_HOST"):
+    if not any(place.from_host or place.context for place in wanted):
         answers.append(ask_command("docker"))
     return tuple(answers)
+
+
+def _ask(place: Place) -> Answer:
+    if place.context and place.context.fault:
+        return Answer(place.address, "unknown", place.context.fault, place.context.name)
+    answer = ping(place.address) if place.address.startswith(_UNIX) else ask_command(place.address)
+    return replace(answer, context=place.context.name) if place.context else answer
 
 
 def ping(address: str) -> Answer:
@@ -94,23 +127,31 @@ def engine(answers: Sequence[Answer]) -> Finding:
     """Whether a container engine answers, and if not, what keeps it from that."""
     for answer in answers:
         if answer.state == "answers":
-            return Finding("container engine", "ok", f"answers at {answer.address}")
-    listed = "; ".join(f"{answer.address}: {answer.said}" for answer in answers)
+            return Finding("container engine", "ok", f"answers at {answer.text}")
+    listed = "; ".join(f"{answer.text}: {answer.said}" for answer in answers)
     return Finding("container engine", "fail", f"a Docker engine is needed, none answers ({listed})", remedy(answers))
 
 
 def remedy(answers: Sequence[Answer]) -> str:
     """What makes an engine answer: another thing for a socket that is not ours than for one that nobody serves."""
     states = [answer.state for answer in answers]
+    if "unknown" in states:
+        return f"{_OTHER_CONTEXT}, {_ELSEWHERE}"
     if "denied" in states:
         path = next(answer.address for answer in answers if answer.state == "denied").removeprefix(_UNIX)
         return (
             f"be allowed to use {path}: sudo usermod -aG docker $USER, then log in again (a rootless engine needs no "
             f"group), {_ELSEWHERE}"
         )
-    if "silent" in states:
+    if "silent" in states and not any(answer.context for answer in answers):
         return f"see why it does not answer: journalctl -u docker; then systemctl restart docker, {_ELSEWHERE}"
+    if context := next((answer.context for answer in answers if answer.context), ""):
+        return f"start the engine of the context {context} (docker context inspect {context}), or {_OTHER_CONTEXT}"
     return f"start it: systemctl start docker (Podman: systemctl --user start podman.socket), {_ELSEWHERE}"
+
+
+def _text(address: str, context: str) -> str:
+    return f"{address} (context {context})".lstrip() if context else address
 
 
 def _state_of(said: str) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 
-from runner.results.manifest import redact_text
+from runner.results.secrets import redact_text
 from runner.runtimes.findings import Finding
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")

@@ -90,7 +90,7 @@ def alone(uuid: str) -> Iterator[None]:
     """Keep other runs from setting a GPU: they would take our settings for those in force before.
 
     Raises:
-        RigError: another run has settings of it in force.
+        RigError: another run has settings of it in force, or the lock cannot be made.
     """
     folder = LOCKS if os.access(LOCKS, os.W_OK) else Path(tempfile.gettempdir())
     path = folder / f"scenario-{uuid}.lock"
@@ -101,6 +101,11 @@ def alone(uuid: str) -> Iterator[None]:
             raise RigError(
                 f"rig: another run ({describe(error.holder)}) has settings of {uuid} in force",
                 hint="wait until it has finished",
+            ) from error
+        except OSError as error:
+            raise RigError(
+                f"rig: cannot lock {uuid} with {path}: {error.strerror}",
+                hint="a killed run of another user may have left that file: remove it once no run uses the GPU",
             ) from error
         stack.callback(path.unlink, missing_ok=True)
         yield

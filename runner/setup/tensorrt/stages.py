@@ -26,8 +26,8 @@ from runner.setup.tensorrt.explain import explained
 BUILDER = "build_engine.py"
 CONVERTER = "convert_precision.py"
 REFERENCE = "reference_outputs.py"
-_HELPERS = {BUILDER: ("tensorrt_tools",), CONVERTER: ("model_samples.py",),
-            REFERENCE: ("model_samples.py", CONVERTER)}  # fmt: skip
+_HELPERS = {BUILDER: ("tensorrt_tools",), CONVERTER: ("model_samples.py", "bf16_graph.py", "layer_patterns.py"),
+            REFERENCE: ("model_samples.py", "bf16_graph.py", "layer_patterns.py", CONVERTER)}  # fmt: skip
 """Script -> what else its output depends on, beside it."""
 
 

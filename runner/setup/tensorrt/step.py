@@ -6,6 +6,7 @@ again but builds nothing, and an engine that was refused stays where it can be l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,8 @@ def graph_stage(name: str, config: TensorrtStep, digests: DigestCache) -> Script
     if precision != "fp32":
         args |= samples_arguments(config.calibration, sample_shapes(config))
         further |= source_parts("calibration", config.calibration.from_, digests)
+        if precision == "int8" and config.calibration.exclude:
+            args["exclude"] = json.dumps(config.calibration.exclude)
     elif shapes := sample_shapes(config):
         args["shapes"] = samples_arguments(config.calibration, shapes)["shapes"]
     return ScriptStage(f"{name}.graph", CONVERTER, "model.onnx", args, ThisMachine(), digests, further)

@@ -175,3 +175,15 @@ def test_a_run_is_not_compared_with_itself(server: FakeServer, capsys: pytest.Ca
 def test_dry_run_against_shows_both_plans(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["run", "verbs.yaml", "--against", "verbs.yaml", "--dry-run"]) == 0
     assert capsys.readouterr().out.count("target -") == 2
+
+
+@pytest.mark.parametrize("command", [["schema"], ["import", "perf_analyzer -m m"]], ids=" ".join)
+def test_a_result_goes_into_a_file_or_it_is_said_why_not(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke([*command, "--output", str(tmp_path / "result")]) == 0
+    assert (tmp_path / "result").read_text()
+    assert capsys.readouterr().err == f"wrote {tmp_path / 'result'}\n"
+    nowhere = tmp_path / "none" / "result"
+    assert invoke([*command, "--output", str(nowhere)]) == 2
+    assert f"error: cannot write {nowhere}: No such file or directory" in capsys.readouterr().err

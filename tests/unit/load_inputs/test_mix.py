@@ -13,6 +13,7 @@ import pytest
 
 from runner.errors import ServiceError
 from runner.load.engine import LoadResult
+from runner.load.inputs import fed_together
 from runner.load.mix import workload_payloads
 from runner.load.native import NativeEngine
 from runner.load.payloads import build_payloads
@@ -104,6 +105,15 @@ def test_streams_of_the_data_are_those_of_sequences(tmp_path: Path) -> None:
     assert (len(payloads.messages), payloads.drawing.data_streams) == (6, (3, 1, 2))
     without = streamed(tmp_path, [3, 1, 2], sequences=None)
     assert without.drawing.data_streams == ()
+
+
+def test_what_was_read_of_the_data_is_not_read_again(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text(json.dumps({"data": [{"X": [1, 2]}, {"X": [3, 4]}]}))
+    given = Workload.model_validate({"model": "m", "data": str(tmp_path / "data.json")})
+    whole = build(given)
+    fed = fed_together(given, MODEL)
+    (tmp_path / "data.json").unlink()
+    assert workload_payloads(Encoder(), MODEL, given, {}, fed) == whole
 
 
 def test_streams_come_again_where_other_inputs_have_more_items(tmp_path: Path) -> None:

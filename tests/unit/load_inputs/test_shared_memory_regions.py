@@ -37,8 +37,8 @@ def items(count: int = 3) -> list[Items]:
 class FakeService:
     """Keeps what it is told."""
 
-    def __init__(self, *, known: Sequence[str] = (), refuse: str = "", gone: bool = False) -> None:
-        self.known, self.refuse, self.gone = list(known), refuse, gone
+    def __init__(self, *, known: Sequence[str] = (), refuse: str = "", gone: bool = False, busy: int = 0) -> None:
+        self.known, self.refuse, self.gone, self.busy = list(known), refuse, gone, busy
         self.asked: list[str] = []
 
     def encode(self, model: str, inputs: Mapping[str, np.ndarray]) -> bytes:
@@ -57,12 +57,15 @@ class FakeService:
             raise ServiceError("refused")
         self.known.append(region.name)
 
-    def unregister_region(self, kind: str, name: str) -> None:
+    def unregister_region(self, kind: str, name: str) -> bool:
         self.asked.append(name)
         if self.gone:
             raise ServiceError("gone")
+        if self.asked.count(name) <= self.busy:
+            return False
         if name in self.known:
             self.known.remove(name)
+        return True
 
     def registered_regions(self, kind: str) -> list[str]:
         return list(self.known)
@@ -187,6 +190,23 @@ def test_a_server_that_is_gone_is_not_asked_for_ever(folder: Path) -> None:
     with shm.shared_payloads(service, model(FIXED), items(), 1, kind="system", slots=50, run_id="r"):
         assert len(list(folder.iterdir())) == 51
     assert len(service.asked) == 3
+    assert list(folder.iterdir()) == []
+
+
+def test_regions_that_requests_still_use_are_forgotten_a_moment_later(folder: Path) -> None:
+    service = FakeService(busy=2)
+    with shm.shared_payloads(service, model(FIXED), items(), 1, kind="system", slots=9, run_id="r"):
+        assert len(service.known) == 10
+    assert (service.known, len(service.asked)) == ([], 30)
+
+
+def test_a_region_that_stays_in_use_is_left_to_the_next_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shm, "_LET_GO_S", 0.0)
+    dead = dead_name()
+    service = FakeService(known=[dead], busy=1_000_000)
+    with shm.shared_payloads(service, model(), items(), 1, kind="system", slots=1, run_id="r"):
+        pass
+    assert dead in service.known
     assert list(folder.iterdir()) == []
 
 

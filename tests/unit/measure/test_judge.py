@@ -187,6 +187,17 @@ def test_littles_law_allows_for_one_long_request_across_the_edge() -> None:
     assert "littles_law" not in {flag.code for flag in judge(evidence(found))}
 
 
+def test_littles_law_allows_for_one_long_request_that_ends_after_the_window() -> None:
+    """Of a request of 0.7 s, 0.6 s were spent in flight in the window, and no latency of the window tells."""
+    service = np.full(140, 0.08)
+    service[117] = 0.7  # from 9.36 s to 10.06 s
+    found = findings(slices(closed_loop(service, slots=1), 11.0), Window(2_000_000_000, 10_000_000_000))
+    assert found.summary.latency_max_ms < 81
+    assert found.summary.littles_law_error > 0.06
+    assert "littles_law" in {flag.code for flag in judge(evidence(found))}
+    assert "littles_law" not in {flag.code for flag in judge(evidence(found, longest_ms=700.0))}
+
+
 def test_littles_law_is_of_the_time_in_flight_not_of_the_time_since_the_intended_send() -> None:
     """A late send lengthens the latency of an open loop; nothing of the request is in flight until then."""
     requests = ordered((np.arange(1000) * 2e7).astype(np.int64), (np.arange(1000) * 2e7 + 1e7).astype(np.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,12 @@ def test_the_slices_read_back_equal(tmp_path: Path) -> None:
     assert read_raw(tmp_path / "other.hlog") == changed
 
 
+def test_what_ended_after_the_window_is_part_of_the_evidence(tmp_path: Path) -> None:
+    trial = measured(tmp_path, FakeEngine(service=drifting(0.02, 0.05)))
+    assert trial.summary is not None
+    assert read_raw(tmp_path / str(trial.raw)).evidence["longest_ms"] > trial.summary.latency_max_ms
+
+
 def test_any_hdrhistogram_tool_merges_the_slices_to_the_window(tmp_path: Path) -> None:
     """Histogram merge = whole: validation row 21, by the reference implementation."""
     log = pytest.importorskip("hdrh.log")
@@ -86,6 +93,10 @@ def damaged(text: str) -> dict[str, str]:
         "nonsense": text + "nonsense\n",
         "a bad interval": "".join([*lines[:interval], "Tag=latency,0,0,0,AAAA\n", *lines[interval + 1 :]]),
         "a slice without its counts": text.replace('"sent":', '"send":', 1),
+        "no evidence": re.sub(r'"evidence":{.*}}', '"evidence":null}', text),
+        "evidence of another kind": text.replace('"batch":8', '"batch":null'),
+        "an impossible percentile": text.replace('"percentiles":[50.0', '"percentiles":[0'),
+        "a count that is none": re.sub(r'"sent":\d+', '"sent":[]', text, count=1),
         "empty": "",
     }
 
@@ -94,7 +105,9 @@ def damaged(text: str) -> dict[str, str]:
 def test_damage_is_found_and_said(tmp_path: Path, how: str) -> None:
     trial = measured(tmp_path)
     path = tmp_path / str(trial.raw)
-    path.write_text(damaged(path.read_text())[how])
+    whole = path.read_text()
+    path.write_text(damaged(whole)[how])
+    assert path.read_text() != whole
     found = list(verify_trial(trial, tmp_path))
     assert found
     assert all(each.file and each.point == "b8-c4 repeat 0" for each in found)

@@ -101,10 +101,10 @@ def test_a_full_disk_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.M
     write_reports(directory.path)
     before = (directory.path / "points.csv").read_bytes()
 
-    def full(descriptor: int, data: object) -> int:
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RigError, match=r"cannot write .*points\.csv: no space left"):
         write_reports(directory.path)
     assert (directory.path / "points.csv").read_bytes() == before

@@ -58,10 +58,15 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         pass
 
 
-def test_a_full_disk_is_said() -> None:
-    # The failure may come with any write, or when what is buffered goes out.
-    with pytest.raises((LoadError, OSError), match="No space left"), RecordFile("/dev/full") as file:
-        file.write([bytes(1 << 20)])
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_full_disk_is_said_at_once_or_when_what_is_buffered_goes_out(size: int) -> None:
+    with pytest.raises(LoadError, match="No space left"), RecordFile("/dev/full") as file:
+        file.write([bytes(size)])
+
+
+def test_a_full_disk_does_not_hide_what_ended_the_load() -> None:
+    with pytest.raises(KeyboardInterrupt), RecordFile("/dev/full"):
+        raise KeyboardInterrupt
 
 
 def test_the_words_are_those_of_the_engine() -> None:

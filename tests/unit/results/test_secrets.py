@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from runner.results.manifest import HIDDEN
-from runner.results.secrets import without_secrets
+from runner.results.secrets import HIDDEN, redact, without_secrets
 
 
 @pytest.mark.parametrize(
-    "name", ["Authorization", "x-api-key", "X-Auth-Token", "cookie", "Proxy-Authorization", "key", "X-Auth"]
+    "name",
+    [
+        *("Authorization", "x-api-key", "X-Auth-Token", "cookie", "Proxy-Authorization", "key", "X-Auth"),
+        *("X-Passphrase", "X-Access-Key-Id", "X-Amz-Signature"),
+    ],
 )
 def test_secret_headers_are_hidden(name: str) -> None:
     text = yaml.safe_dump({"workload": {"headers": {name: "hunter2", "X-Trace": "t"}}})
@@ -34,6 +37,12 @@ def test_passwords_in_urls_are_hidden() -> None:
     assert launch == {"metrics": f"https://{HIDDEN}@h/metrics?x=1&token={HIDDEN}", "url": "h:8001"}
 
 
+def test_passwords_in_the_addresses_of_mirrors_are_hidden() -> None:
+    step = {"kind": "fetch", "url": "https://h/m", "mirrors": ["https://h/m", "https://me:hunter2@h/m"]}
+    hidden = without_secrets(yaml.safe_dump({"setup": {"weights": step}}))
+    assert yaml.safe_load(hidden)["setup"]["weights"]["mirrors"] == ["https://h/m", f"https://{HIDDEN}@h/m"]
+
+
 def test_nothing_to_hide_changes_nothing() -> None:
     text = "workload: {headers: {X-Trace: t}, model: tokenizer}  # untouched\n"
     assert without_secrets(text) == text
@@ -44,3 +53,29 @@ def test_secret_environment_variables_of_containers_are_hidden() -> None:
     document = {"targets": {"gpu": {"launch": launch}}}
     env = yaml.safe_load(without_secrets(yaml.safe_dump(document)))["targets"]["gpu"]["launch"]["env"]
     assert env == {"HF_TOKEN": HIDDEN, "OMP_NUM_THREADS": "4"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--set", "server.flags.http-port=8000"], None),
+        (["--max-batch", "16", "efficientnet.yaml"], None),
+        (["--api-key", "hunter2", "x"], ["--api-key", HIDDEN, "x"]),
+        (["--password=hunter2"], [f"--password={HIDDEN}"]),
+        (["--set", "env.HF_TOKEN=hf_abc"], ["--set", f"env.HF_TOKEN={HIDDEN}"]),
+        (["-H", "Authorization: Bearer abc def"], ["-H", f"Authorization: {HIDDEN}"]),
+        (["https://me:pw@example.org/m.onnx"], [f"https://{HIDDEN}@example.org/m.onnx"]),
+        (
+            ["--set", "setup.m.url=https://example.org/m?X-Amz-Signature=abc&part=1"],
+            ["--set", f"setup.m.url=https://example.org/m?X-Amz-Signature={HIDDEN}&part=1"],
+        ),
+        (["--set", "workload.headers.Cookie=hunter2"], ["--set", f"workload.headers.Cookie={HIDDEN}"]),
+        (["--token", "--verbose"], None),
+    ],
+)
+def test_secrets_of_a_command_line_are_hidden(words: list[str], expected: list[str] | None) -> None:
+    assert list(redact(["scenario", "run", *words])) == ["scenario", "run", *(expected or words)]
+
+
+def test_the_tokenizer_is_not_a_secret_value_but_errs_on_the_safe_side() -> None:
+    assert redact(["--set", "tokenizer=bert"]) == ("--set", f"tokenizer={HIDDEN}")

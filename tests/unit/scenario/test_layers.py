@@ -215,3 +215,9 @@ def test_a_file_merges_maps_and_an_address_replaces_them(desk):
     assert dict(merged) == {"load.concurrency": (1, 2), "workload.batch": (4,)}
     replaced = desk.load(text, set_=["matrix.axes={workload.batch: [4]}"]).scenario.matrix.axes
     assert dict(replaced) == {"workload.batch": (4,)}
+
+
+def test_a_digit_that_is_no_number_names_no_item_of_a_list(desk):
+    text = BASE + "matrix: {skip: ['workload.batch > 4']}\n"
+    [only] = desk.mistakes(text, env={"SCENARIO__MATRIX__SKIP__²": "workload.batch > 5"})
+    assert (only.address, only.message) == ("matrix.skip", "expected a list, got a map")

@@ -40,6 +40,13 @@ def test_a_path_a_built_in_and_the_file_at_hand(desk, monkeypatch):
     assert caught.value.hint == "built-in scenarios: efficientnet"
 
 
+def test_a_folder_is_no_suggestion(tmp_path):
+    (tmp_path / "mine.yaml").mkdir()
+    with pytest.raises(UsageError, match=r"no scenario '.*mine\.yaml'") as caught:
+        load_scenario(tmp_path / "mine.yaml", env={})
+    assert "mine.yaml" not in str(caught.value.hint)
+
+
 def test_a_file_at_hand_is_found_before_a_built_in(desk):
     desk.write(BASE.replace("name: t", "name: mine"), "efficientnet.yaml")
     assert load_scenario("efficientnet.yaml", env={}).scenario.name == "mine"

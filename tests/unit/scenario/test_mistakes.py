@@ -36,6 +36,7 @@ ROWS = [
     ("load: {concurrency: [1, 4]}", "E112", 4, 21, "expected a whole number, got a list", None),
     ("load: {kind: concurency}", "E115", 4, 14, "expected one of concurrency, constant", "did you mean `concurrency`?"),
     ("load: 4", "E112", 4, 7, "expected a map, got 4", None),
+    ("matrix: {skip: {a: b}}", "E112", 4, 16, "expected a list", None),
     ("description: 4.10", "E112", 4, 14, "expected text, got 4.1", 'write "4.10"'),
     ("setup: {a: {kind: fetch, url: x, always: yes}}", "E112", 4, 42, "expected true or false", "write true"),
     ("measure: {drain: 10}", "E114", 4, 18, "got the bare number 10", "write 10s"),

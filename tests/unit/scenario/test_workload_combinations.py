@@ -34,7 +34,8 @@ HEAD = "scenario: 1\nname: x\nworkload: {model: m, input: {I: {generate: zero, s
         ("weight: 2", "workload.weight", "expected `endpoints` beside it"),
         ("endpoints: [{grpc: 'http://h:1/x'}]", "workload.endpoints.0.grpc", "`host:port`"),
         ("sequences: {count: 4, ids: 3}", "workload.sequences.ids", "expected at least the `count` of 4, got 3"),
-        ("shared_memory: system, protocol: http", "workload.shared_memory", "expected `none` beside protocol `http`"),
+        ("shared_memory: system, protocol: http, tensors: json", "workload.tensors", "memory do not travel"),
+        ("shared_memory: cuda, protocol: http, output_tensors: json", "workload.output_tensors", "do not travel"),
         ("tensors: json", "workload.tensors", "only HTTP carries tensors as JSON"),
     ],
 )
@@ -61,6 +62,7 @@ def test_what_excludes_each_other_is_refused(desk, workload, address, words):
         "response_compression: gzip, streaming: true",
         "validate: {mode: digest}, protocol: http, compression: gzip",
         "validate: {every: 1}, shared_memory: system",
+        "validate: {every: 1}, shared_memory: system, protocol: http, compression: gzip",
     ],
 )
 def test_what_goes_together_is_accepted(desk, workload):

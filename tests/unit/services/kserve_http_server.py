@@ -27,6 +27,10 @@ class HttpServer:
 
     address: str
     headers: list[dict[str, str]] = field(default_factory=list)
+    regions: dict[str, dict[str, Any]] = field(default_factory=lambda: {"system": {}, "cuda": {}})
+    """Of each kind, name -> what it was registered with."""
+    in_use: set[str] = field(default_factory=set)
+    """Regions that are not forgotten."""
     parameters: list[dict[str, Any]] = field(default_factory=list)
     """Of each inference."""
 
@@ -56,6 +60,10 @@ def serving_http(fake: FakeServer, context: ssl.SSLContext | None = None) -> Ite
         def log_message(self, *_: Any) -> None: ...
 
         def do_GET(self) -> None:
+            if self.path.endswith("sharedmemory/status"):
+                known = seen.regions[_kind_of(self.path)]
+                self._answer(200, [{"name": name, **how} for name, how in known.items()])
+                return
             self._answer(*_described(fake, self.path))
 
         def do_POST(self) -> None:
@@ -63,6 +71,9 @@ def serving_http(fake: FakeServer, context: ssl.SSLContext | None = None) -> Ite
             seen.headers.append(dict(self.headers))
             if self.path.startswith("/v2/repository/"):
                 self._answer(*_controlled(fake, self.path, json.loads(body)))
+                return
+            if "sharedmemory/" in self.path:
+                self._answer(*_shared(seen, self.path, json.loads(body)))
                 return
             match self.headers.get("Content-Encoding"):
                 case "gzip":
@@ -122,6 +133,27 @@ def serving_http(fake: FakeServer, context: ssl.SSLContext | None = None) -> Ite
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _kind_of(path: str) -> str:
+    return path.split("/")[2].removesuffix("sharedmemory")
+
+
+def _shared(seen: HttpServer, path: str, document: dict[str, Any]) -> tuple[int, Any]:
+    """Answer to a POST below /v2/systemsharedmemory or /v2/cudasharedmemory, in Triton's words."""
+    # Without a name it would be about every region.
+    *_, region, name, verb = path.split("/")
+    assert (region, bool(name)) == ("region", True)
+    known = seen.regions[_kind_of(path)]
+    if verb == "register" and name in known:
+        return 400, {"error": f"shared memory region '{name}' already in manager"}
+    if name in seen.in_use:
+        return 500, {"error": f"Cannot unregister shared memory region '{name}', it is currently in use."}
+    if verb == "register":
+        known[name] = document
+    else:
+        known.pop(name, None)
+    return 200, {}
 
 
 def _controlled(fake: FakeServer, path: str, document: dict[str, Any]) -> tuple[int, Any]:

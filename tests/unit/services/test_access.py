@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.scenario.case import launch_of
 from runner.scenario.schema import RemoteLaunch, Scenario, TlsSettings, Workload
-from runner.services.access import headers_for, tls_for
+from runner.services.access import headers_for, metadata_of, tls_for, wire_headers
 from runner.services.base import Endpoint
 from runner.services.tls import Tls
 
@@ -39,3 +39,9 @@ def test_a_remote_launch_is_reached_as_the_workload_is_sent() -> None:
     reached = launch_of(Scenario.model_validate(document))
     assert isinstance(reached, RemoteLaunch)
     assert reached.tls == TlsSettings(verify=False)
+
+
+def test_binary_metadata_are_bytes_and_travel_in_base64() -> None:
+    metadata = metadata_of([("X-Trace-Bin", "a b"), ("X-Team", "A")])
+    assert metadata == (("x-trace-bin", b"a b"), ("x-team", "A"))
+    assert wire_headers(metadata) == (("x-trace-bin", "YSBi"), ("x-team", "A"))

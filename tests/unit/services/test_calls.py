@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from tritonclient.grpc import service_pb2 as pb
 
 from runner.errors import ServiceError
@@ -28,6 +29,14 @@ CALL: dict[str, Any] = {"model": "identity", "version": "1", "parameters": {"a":
 def test_of_other_models_the_version_is_the_servers_choice() -> None:
     calls = Calls.of(Workload.model_validate(CALL))
     assert (calls.version_of("identity"), calls.version_of("behind")) == ("1", "")
+    named = {**CALL, "bls_models": ["inner", "behind"], "bls_versions": {"inner": "2"}}
+    calls = Calls.of(Workload.model_validate(named))
+    assert [calls.version_of(model) for model in ("identity", "inner", "behind")] == ["1", "2", ""]
+
+
+def test_a_version_belongs_to_a_model_that_is_named() -> None:
+    with pytest.raises(ValidationError, match="expected models of `bls_models`, got `inner`"):
+        Workload.model_validate({**CALL, "bls_versions": {"inner": "2"}})
 
 
 def test_grpc_messages_hold_version_and_parameters(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -82,6 +84,34 @@ def make_scenario(script: Path, model_folder: Path) -> Callable[..., Scenario]:
         return Scenario.model_validate({**content, **changes})
 
     return make
+
+
+SLOW = "import sys, time; open(sys.argv[2], 'w').write('half'); print('going', flush=True); time.sleep(60)"
+PREPARE = """
+import sys
+from pathlib import Path
+from runner.scenario.schema import Scenario
+from runner.setup.prepare import prepare
+from runner.setup.state import StateDirectory
+folder = Path(sys.argv[1])
+scenario = Scenario.model_validate_json((folder / "scenario.json").read_text())
+state = StateDirectory.for_scenario("small", folder / "small.yaml", folder / "home")
+prepare(scenario, state, on_progress=lambda p: print(p.message, flush=True))
+"""
+
+
+@pytest.fixture
+def killed(make_scenario: Callable[..., Scenario], tmp_path: Path) -> Scenario:
+    """A scenario whose setup was killed while its only step, the script `slow.py`, had written half of its output."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    scenario = make_scenario(setup={"weights": {"kind": "export", "script": str(tmp_path / "slow.py")}})
+    (tmp_path / "scenario.json").write_text(scenario.model_dump_json(by_alias=True))
+    command = [sys.executable, "-c", PREPARE, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert "going\n" in process.stdout, "setup ended before its step began"
+        process.kill()
+    return scenario
 
 
 @dataclass

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from runner.scenario.schema import ScriptStep
+from runner.setup.digest import DigestCache
+from runner.setup.script import RunScript
+from tests.contracts.step import run as run_step
+
 SCRIPT = Path(__file__).parents[3] / "setup_scripts" / "download_wheel.py"
 PUBLISHED = "thing-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"
 
@@ -49,3 +54,11 @@ def test_another_file_or_another_python_is_refused(
     assert done.returncode == 1
     assert f"error: pip cannot download thing==1.0 for Python {python}" in done.stderr
     assert not (tmp_path / PUBLISHED).exists()
+
+
+def test_settings_of_pip_reach_it_in_a_step(wheel: Path, tmp_path: Path) -> None:
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    args = {"package": "thing==1.0", "sha256": digest, "python": "3.12", "platform": "manylinux_2_28_x86_64"}
+    config = ScriptStep(kind="script", script=str(SCRIPT), network=True, args=args, output=PUBLISHED)
+    product, _ = run_step(RunScript("wheel", config, DigestCache(tmp_path / "cache")), {}, tmp_path / "work")
+    assert product.path.read_bytes() == wheel.read_bytes()

@@ -128,6 +128,11 @@ def test_every_source_is_named_when_none_delivers(site: Any, fetch: Any, tmp_pat
     assert "expected an http, https or file URL" in lines[4]
 
 
+def test_the_token_of_a_url_is_told_nobody(site: Any, fetch: Any) -> None:
+    with pytest.raises(SetupError, match=r"gone\?signature=\*\*\*&v=1: HTTP 404"):
+        fetch(f"{site.url}/gone?signature=hunter2&v=1")
+
+
 def test_a_busy_server_is_asked_again(site: Any, fetch: Any) -> None:
     site.faults = [(503, {"Retry-After": "0"}), (429, {})]
     _, told = fetch()

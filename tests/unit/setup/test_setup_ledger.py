@@ -44,7 +44,10 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
 
 
 def test_each_event_is_on_disk_before_the_call_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fsync", synced.append)
-    Ledger(tmp_path / "ledger.jsonl").intend("file", Path("/a"), group="logs")
-    assert len(synced) == 1
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.intend("file", Path("/a"), group="logs")
+    assert synced == [str(ledger.path), str(tmp_path)], "the name of a new ledger, too"
+    ledger.done("file", Path("/a"), group="logs")
+    assert synced[2:] == [str(ledger.path)]

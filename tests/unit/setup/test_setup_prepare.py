@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -175,35 +174,12 @@ def test_a_failed_step_keeps_the_finished_ones(
     assert (reports["weights"], reports["late"]) == (REUSED, ("built", "first time"))
 
 
-def test_a_setup_killed_in_the_middle_starts_over(make_scenario: Make, tmp_path: Path, state: StateDirectory) -> None:
-    slow = tmp_path / "slow.py"
-    slow.write_text(
-        "import sys, time; open(sys.argv[2], 'w').write('half'); print('going', flush=True); time.sleep(60)"
-    )
-    setup = {"weights": {"kind": "export", "script": str(slow)}}
-    (tmp_path / "scenario.json").write_text(make_scenario(setup=setup).model_dump_json(by_alias=True))
-    program = f"""
-    from pathlib import Path
-    from runner.scenario.schema import Scenario
-    from runner.setup.prepare import prepare
-    from runner.setup.state import StateDirectory
-    folder = Path({str(tmp_path)!r})
-    scenario = Scenario.model_validate_json((folder / "scenario.json").read_text())
-    state = StateDirectory.for_scenario("small", folder / "small.yaml", folder / "home")
-    prepare(scenario, state, on_progress=lambda p: print(p.message, flush=True))
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        while process.stdout.readline() != "going\n":
-            pass
-        os.kill(process.pid, signal.SIGKILL)
+def test_a_setup_killed_in_the_middle_starts_over(killed: Scenario, tmp_path: Path, state: StateDirectory) -> None:
     [left] = state.artifacts.iterdir()
     assert left.name.startswith(".building-weights-")
-    assert plan_setup(make_scenario(setup=setup), state)[0].action == "would build"
-    slow.write_text("import sys; open(sys.argv[2], 'w').write('whole')")
-    prepared = prepare(make_scenario(setup=setup), state)
+    assert plan_setup(killed, state)[0].action == "would build"
+    (tmp_path / "slow.py").write_text("import sys; open(sys.argv[2], 'w').write('whole')")
+    prepared = prepare(killed, state)
     assert prepared.artifacts["weights"].path.read_text() == "whole"
     assert not left.exists()
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,31 +240,7 @@ def test_what_is_gone_already_is_said(make_scenario: Make, state: StateDirectory
     assert not state.path.exists()
 
 
-def test_after_a_killed_setup(make_scenario: Make, state: StateDirectory, tmp_path: Path) -> None:
-    slow = tmp_path / "slow.py"
-    slow.write_text(
-        "import sys, time; open(sys.argv[2], 'w').write('half'); print('going', flush=True); time.sleep(60)"
-    )
-    (tmp_path / "s.json").write_text(
-        make_scenario(setup={"weights": {"kind": "export", "script": str(slow)}}).model_dump_json(by_alias=True)
-    )
-    program = f"""
-    from pathlib import Path
-    from runner.scenario.schema import Scenario
-    from runner.setup.prepare import prepare
-    from runner.setup.state import StateDirectory
-    folder = Path({str(tmp_path)!r})
-    scenario = Scenario.model_validate_json((folder / "s.json").read_text())
-    state = StateDirectory.for_scenario("small", folder / "small.yaml", folder / "home")
-    prepare(scenario, state, on_progress=lambda p: print(p.message, flush=True))
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        while process.stdout.readline() != "going\n":
-            pass
-        process.kill()
+def test_after_a_killed_setup(killed: Scenario, state: StateDirectory) -> None:
     assert list(state.artifacts.rglob("model.onnx"))
     assert statuses(reset(state)) == {"removed"}
     assert not state.home.exists()

@@ -16,6 +16,8 @@ from tests.stand_ins.install import StandIn, install
 SCRIPTS = Path(__file__).parents[3] / "setup_scripts"
 GOLDEN = Path(__file__).with_name("golden_tensorrt")
 HELP = Path(__file__).parents[2] / "stand_ins" / "tensorrt"
+LARGE = {"INPUT": ([33, 3, 224, 224], [64, 3, 224, 224], [128, 3, 224, 224])}
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 VERSIONS = {8: 8603, 10: 101303, 11: 110400}
 SHAPES = {"INPUT": ([1, 3, 224, 224], [8, 3, 224, 224], [32, 3, 224, 224])}
 
@@ -32,13 +34,19 @@ def specs() -> dict[str, Any]:
     from tensorrt_tools.spec import BuildSpec
 
     paths = {"onnx": Path("/in/model.onnx"), "output": Path("/out/model.plan"), "layers": Path("/out/layers.json")}
-    found = {name: BuildSpec(**paths, precision=name, profiles=(SHAPES,)) for name in ("fp32", "tf32", "fp16", "int8")}
+    found = {name: BuildSpec(**paths, precision=name, profiles=(SHAPES,)) for name in PRECISIONS}
     found["everything"] = BuildSpec(
         **paths, precision="fp16", profiles=(SHAPES,), workspace_mib=4096, builder_level=5, sparse=True,
         timing_cache=Path("/cache/timing"), version_compatible=True, hardware_compatibility="ampere_plus",
         plugins=(Path("/lib/a.so"), Path("/lib/b.so")),
     )  # fmt: skip
+    found["two profiles"] = BuildSpec(**paths, profiles=(SHAPES, LARGE))
     return found
+
+
+def buildable(major: int) -> dict[str, Any]:
+    """Those that this version can build."""
+    return {name: spec for name, spec in specs().items() if major > 8 or name not in ("bf16", "two profiles")}
 
 
 def tool(major: int, without: str = "") -> Any:
@@ -53,7 +61,7 @@ def tool(major: int, without: str = "") -> Any:
 def test_commands_of_trtexec(major: int) -> None:
     from tensorrt_tools.trtexec import build_command
 
-    commands = {name: build_command(tool(major), spec)[0] for name, spec in specs().items()}
+    commands = {name: build_command(tool(major), spec)[0] for name, spec in buildable(major).items()}
     text = "".join("\n".join((f"# {name}", *command)) + "\n\n" for name, command in commands.items())
     assert text == (GOLDEN / f"trtexec-{major}.txt").read_text()
 
@@ -63,7 +71,7 @@ def test_plans_of_the_bindings(major: int) -> None:
     from tensorrt_tools.bindings import plan_of
 
     version = tool(major).version
-    text = "".join(f"# {name}\n{plan_of(spec, version).text()}\n\n" for name, spec in specs().items())
+    text = "".join(f"# {name}\n{plan_of(spec, version).text()}\n\n" for name, spec in buildable(major).items())
     assert text == (GOLDEN / f"bindings-{major}.txt").read_text()
 
 
@@ -100,17 +108,31 @@ def test_what_would_be_another_engine_is_refused(without: str, advice: str) -> N
         build_command(tool(10, without=without), specs()["everything"])
 
 
-def test_several_profiles_are_for_the_bindings() -> None:
-    from dataclasses import replace
-
+def test_tensorrt_8_has_no_bf16() -> None:
     from tensorrt_tools.bindings import plan_of
     from tensorrt_tools.spec import ToolError
     from tensorrt_tools.trtexec import build_command
 
-    two = replace(specs()["tf32"], profiles=(SHAPES, SHAPES))
-    assert len(plan_of(two, tool(10).version).profiles) == 2
-    with pytest.raises(ToolError, match="several profiles\nwrite `driver: python`"):
-        build_command(tool(10), two)
+    says = r"TensorRT 8\.6\.3 has no bf16\nwrite `precision: fp16`"
+    with pytest.raises(ToolError, match=says):
+        build_command(tool(8), specs()["bf16"])
+    with pytest.raises(ToolError, match=says):
+        plan_of(specs()["bf16"], tool(8).version)
+
+
+def test_several_profiles_need_a_trtexec_that_numbers_them() -> None:
+    from tensorrt_tools.bindings import plan_of
+    from tensorrt_tools.spec import ToolError
+    from tensorrt_tools.trtexec import build_command
+
+    two = specs()["two profiles"]
+    command = build_command(tool(10), two)[0]
+    assert [word.partition("=")[0] for word in command if "rofile=" in word or "Shapes=" in word] == [
+        *("--profile", "--minShapes", "--optShapes", "--maxShapes"),
+    ] * 2
+    with pytest.raises(ToolError, match=r"TensorRT 8\.6\.3 has no --profile\nwrite `driver: python`"):
+        build_command(tool(8), two)
+    assert len(plan_of(two, tool(8).version).profiles) == 2
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +161,14 @@ def test_the_stand_in_takes_what_it_is_told(stand_in: StandIn, tmp_path: Path, v
     assert json.loads((tmp_path / "build.json").read_text())["gpu"]["mig_profile"] == "1g.10gb"
     assert json.loads((tmp_path / "m.plan.facts.json").read_text())["labels"]["precision"] == "int8"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_stand_in_builds_two_profiles(stand_in: StandIn, tmp_path: Path) -> None:
+    profiles = json.dumps([SHAPES, LARGE])
+    done = build(stand_in, tmp_path, "--profiles", profiles, version=101303, driver="trtexec")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = build(stand_in, tmp_path, "--profiles", profiles, version=8603, driver="trtexec")
+    assert "build_engine: trtexec of TensorRT 8.6.3 has no --profile\nwrite `driver: python`" in done.stderr
 
 
 def test_a_driver_that_is_not_there_is_named(stand_in: StandIn, tmp_path: Path) -> None:

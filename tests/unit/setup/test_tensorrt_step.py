@@ -112,6 +112,10 @@ def test_calibration_counts_where_it_is_used(make: Make, inputs: Any) -> None:
     assert make(calibration=CHEAP).fingerprint(inputs) == make().fingerprint(inputs)
     few, many = (make(precision="int8", calibration={"samples": count}).fingerprint(inputs) for count in (4, 8))
     assert explain(few, many) == "conversion args.samples changed: 4 -> 8"
+    some = make(precision="int8", calibration={**CHEAP, "exclude": ["last"]}).fingerprint(inputs)
+    assert explain(few, some) == 'conversion args.exclude added: ["last"]'
+    without = make(precision="fp16", calibration={**CHEAP, "exclude": ["last"]}).fingerprint(inputs)
+    assert "conversion args.exclude" not in without, "only int8 has layers to exclude"
 
 
 def test_the_key_names_everything(make: Make, inputs: Any, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         return Laboratory(folder).study(loaded).directory
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency: 1e6)
+        patch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency, cpus: 1e6)
         patch.setattr(concluding, "judge_confirmation", with_a_winner)
         options = RunOptions(output_dir=folder / "runs", home=folder / "home")
         rooms = Rooms(ModeRuntime(), NativeEngine(), connect)

@@ -25,7 +25,7 @@ CONFIRMED = (f"{DELAY}=40", f"tune.space={{{DELAY}: [4, 30]}}")
 @pytest.fixture(autouse=True)
 def _no_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the engine alone could send takes a while to measure, and these servers are far from it."""
-    monkeypatch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency: 1e6)
+    monkeypatch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency, cpus: 1e6)
 
 
 @pytest.fixture

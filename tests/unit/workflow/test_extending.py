@@ -27,7 +27,7 @@ QUICK = ("measure.requests=10", f"{DELAY}=24")
 @pytest.fixture(autouse=True)
 def _no_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the engine alone could send takes a while to measure, and these servers are far from it."""
-    monkeypatch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency: 1e6)
+    monkeypatch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency, cpus: 1e6)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ setup:
   other: {kind: script, script: SCRIPT}
 workload: {model: m}
 """
+HTTP_ONLY = ("targets.far.launch={kind: remote, http: 'h:8000'}", "workload.protocol=http")
 
 
 @pytest.fixture
@@ -104,6 +105,8 @@ def test_an_engine_that_does_not_answer_keeps_reset_from_nothing(
     [
         (["targets.far.launch.url=h:8001", "workload.protocol=http"], "no such address"),
         (["workload.shared_memory=system"], "the server at triton.lan:8001 is elsewhere"),
+        ([*HTTP_ONLY, "workload.shared_memory=system"], "the server at h:8000 is elsewhere"),
+        ([*HTTP_ONLY, "targets.far.launch.grpc=localhost:8001", "workload.shared_memory=cuda"], "h:8000 is elsewhere"),
         (["server.isolation.between_points=restart"], "not started from here"),
         (["server.isolation.between_points=reload"], "may not load models"),
         (["server.isolation.between_repeats=reload"], "may not load models"),

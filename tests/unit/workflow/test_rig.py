@@ -12,7 +12,7 @@ import pytest
 
 from runner.errors import RigError
 from runner.load.native import NativeEngine
-from runner.load.plan import OpenLoop
+from runner.load.plan import NullTransport, OpenLoop
 from runner.results.nvml_fake_settings import SettableNvmlLibrary
 from runner.runtimes import rig
 from runner.runtimes.fake import FakeRuntime
@@ -35,13 +35,16 @@ class Watching:
 
     def __init__(self) -> None:
         self.allowed: dict[str, str] = {}
+        self.ceilings: list[tuple[int, ...]] = []
 
     def run(self, plan: Any, payloads: Any, on_slices: Any = None) -> Any:
         def look(slices: Any) -> Any:
-            # Not those of the null transport, which measures what the engine alone could send.
+            # Those of the null transport, which measures what the engine alone could send, end too soon.
             self.allowed |= _threads() if isinstance(plan.schedule, OpenLoop) else {}
             return on_slices(slices) if on_slices else None
 
+        if isinstance(plan.transport, NullTransport):
+            self.ceilings.append(plan.pin_cpus)
         return NativeEngine().run(plan, payloads, look)
 
 
@@ -99,6 +102,7 @@ def test_what_was_set_is_in_the_manifest_and_beside_every_number(
     assert runtime.started[0].cpus == (CPU,)
     assert engine.allowed
     assert set(engine.allowed.values()) == {str(CPU)}
+    assert engine.ceilings == [(CPU,)], "what the engine alone could send there"
     assert library.settings()["clocks"] is None
 
 
@@ -108,6 +112,15 @@ def test_the_loads_own_processors_come_first(
     first = present()[0]
     _, _, engine = run(loaded(f"targets.here.rig={{client_cpus: {CPU}}}", f"load.pin_cpus=[{first}]"))
     assert set(engine.allowed.values()) == {str(first)}
+    assert engine.ceilings == [(first,)]
+
+
+def test_the_client_is_held_against_what_it_could_send_where_it_ran(
+    library: SettableNvmlLibrary, loaded: Callable[..., LoadedScenario], run: Any
+) -> None:
+    first, last = present()[0], CPU
+    _, _, engine = run(loaded(f"matrix.axes={{load.pin_cpus: [[{first}], [{last}]], workload.batch: [1, 2]}}"))
+    assert sorted(engine.ceilings) == sorted({(first,), (last,)}), "once for each set of processors"
 
 
 def test_each_value_of_an_axis_over_the_rig_has_a_server_of_its_own(

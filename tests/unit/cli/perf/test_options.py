@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runner.cli.perf.option import Dialect
+from runner.cli.perf.option import Dialect, Option
 from runner.cli.perf.options import GROUPS, PERF_ANALYZER
 from runner.cli.perf.outputs import wishes_of
 from runner.cli.perf.parsed import PerfOptions
@@ -27,7 +27,9 @@ HONOURED: dict[str, tuple[str, str, Any]] = {
     "--model-name": ("", "workload.model", "m"),
     "--model-version": ("-x 3", "workload.version", "3"),
     "--batch-size": ("-b4", "workload.batch", 4),
-    "--bls-composing-models": ("--bls-composing-models a:3,b", "workload.bls_models", ["a", "b"]),
+    "--bls-composing-models": ("--bls-composing-models a:3,b,c:-1", "workload",
+                               {"model": "m", "bls_models": ["a", "b", "c"], "bls_versions": {"a": "3"},
+                                "protocol": "http"}),
     "--request-parameter": (
         "--request-parameter a:1:int --request-parameter b:x:y:string --request-parameter c:TRUE:bool",
         "workload.parameters",
@@ -78,7 +80,7 @@ HONOURED: dict[str, tuple[str, str, Any]] = {
     "--shape": ("--shape a:b:3,4 --shape c:1", "workload.shape", {"a:b": [3, 4], "c": [1]}),
     "--string-length": ("--string-length 7", "workload.generate", {"text_length": 7}),
     "--string-data": ("--string-data 'a ${b}'", "workload.generate", {"text": "a ${b}"}),
-    "--shared-memory": ("-i grpc --shared-memory cuda", "workload.shared_memory", "cuda"),
+    "--shared-memory": ("--shared-memory cuda", "workload.shared_memory", "cuda"),
     "--output-shared-memory-size": ("-i grpc --shared-memory system --output-shared-memory-size 2048",
                                     "workload.output_bytes", "2KiB"),
     "--input-tensor-format": ("--input-tensor-format json --output-tensor-format json", "workload.tensors", "json"),
@@ -124,7 +126,7 @@ SHOWN: dict[str, tuple[str, PerfWishes]] = {
     "-v": ("-vv -i GRPC", PerfWishes(verbosity=2, protocol="grpc")),
 }
 """Option -> arguments, and what the report is told."""
-OF_THE_TOOL = {"--output-dir", "--emit-scenario", "--set", "--progress", "--help", "--version"}
+OF_THE_TOOL = {"--output-dir", "--emit-scenario", "--set", "--identify", "--progress", "--help", "--version"}
 """Options of `scenario perf` itself, see test_perf_command.py."""
 
 
@@ -152,9 +154,24 @@ def test_honoured(name: str, arguments: Path) -> None:
     for key in address.split("."):
         found = found[key]
     assert found == restored(expected)
+    assert blamed_for(PERF_ANALYZER.forms()[name], translation.scenario)
     file = arguments / "scenario.yaml"
     file.write_text(scenario_text(translation, ["perf_analyzer", *words_of(text)]))
     assert load_scenario(file, env={}).scenario.workload.model == "m"
+
+
+def blamed_for(option: Option, scenario: dict[str, Any]) -> bool:
+    """Whether one of the addresses that the table names for it is there, so that errors find the option."""
+    axes = scenario.get("matrix", {}).get("axes", {})
+    return any(address in axes or there(address, scenario) for address in option.addresses)
+
+
+def there(address: str, scenario: Any) -> bool:
+    for key in address.split("."):
+        if not isinstance(scenario, dict) or key not in scenario:
+            return False
+        scenario = scenario[key]
+    return True
 
 
 def restored(value: Any) -> Any:

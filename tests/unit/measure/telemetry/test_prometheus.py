@@ -140,9 +140,10 @@ def test_an_endpoint_that_does_not_answer_costs_its_timeout_and_a_reason() -> No
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        source = PrometheusSource(f"http://user:secret@127.0.0.1:{port}/metrics", timeout_s=0.05)
+        source = PrometheusSource(f"http://user:secret@127.0.0.1:{port}/metrics?token=x&a=1", timeout_s=0.05)
         assert source.read() == {}
-        assert source.absent() == {"prometheus": f"http://127.0.0.1:{port}/metrics: timed out"}
+        shown = f"http://127.0.0.1:{port}/metrics?token=***&a=1"
+        assert source.absent() == {"prometheus": f"{shown}: timed out"}
 
 
 @pytest.mark.parametrize("text", ["", "garbage {{{ \x00", '{"json": true}', "nv_x{unclosed 5", "nv_x five"])

@@ -15,10 +15,11 @@ from runner.errors import RigError
 from runner.processes import ProcessIdentity
 from runner.runtimes.docker import checks, gpus, labels
 from runner.runtimes.docker.containers import Ended, refused_ulimits
-from runner.runtimes.docker.engine import EngineFacts, connect, facts_of
+from runner.runtimes.docker.engine import EngineFacts, connect, facts_of, is_missing
 from runner.runtimes.docker.images import progress, repository_of
 from runner.runtimes.docker.plan import ContainerPlan, GpuRequest
-from runner.runtimes.doctor.engines import addresses
+from runner.runtimes.docker.server import never_ran
+from runner.runtimes.doctor.engines import Place, places
 from runner.runtimes.doctor.gpu_facts import DriverFacts
 from runner.scenario.schema import DockerLaunch
 
@@ -51,10 +52,11 @@ def test_an_engine_says_what_it_is() -> None:
 
 
 def test_where_engines_are_looked_for(tmp_path: Path) -> None:
-    assert addresses({"DOCKER_HOST": "tcp://elsewhere:2376"}) == [None]
+    assert places({"DOCKER_HOST": "tcp://elsewhere:2376"}) == [Place("tcp://elsewhere:2376", from_host=True)]
     (tmp_path / "podman").mkdir()
     (tmp_path / "podman" / "podman.sock").touch()
-    assert f"unix://{tmp_path}/podman/podman.sock" in addresses({"XDG_RUNTIME_DIR": str(tmp_path)})
+    found = places({"XDG_RUNTIME_DIR": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)})
+    assert Place(f"unix://{tmp_path}/podman/podman.sock") in found
 
 
 def test_no_engine_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,3 +252,17 @@ def test_the_progress_of_a_pull() -> None:
     assert list(progress(events, lambda: next(times))) == ["0.30 of 2.00 GB", "1.20 of 2.00 GB"]
     with pytest.raises(RuntimeError, match="toomanyrequests"):
         list(progress([{"error": "toomanyrequests: slow down"}]))
+
+
+def test_a_program_that_is_not_in_the_image() -> None:
+    assert never_ran(Ended(127, False), [])
+    assert never_ran(Ended(1, False), ["ERROR (catatonit:2): failed to exec pid1: No such file or directory"])
+    assert not never_ran(Ended(1, False), ["error: creating server: Internal - failed to load all models"])
+
+
+def test_a_container_that_goes_while_podman_is_asked_for_it() -> None:
+    from docker.errors import APIError, NotFound
+
+    assert is_missing(NotFound("404"))
+    assert is_missing(APIError("500", explanation="container 5e84 does not exist in database: no such container"))
+    assert not is_missing(APIError("500", explanation="devices: permission denied"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner.runtimes.doctor import engines
-from runner.runtimes.doctor.engines import Answer, ask_command, engine, look, ping
+from runner.runtimes.doctor.engines import Answer, Place, ask_command, engine, look, ping
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_without_a_wish_all_places_are_tried_and_the_command_line_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "DOCKER_SOCKET", str(tmp_path / "none"))
-    monkeypatch.setattr(engines, "addresses", lambda environment: [f"unix://{tmp_path}/{n}" for n in "ab"])
+    monkeypatch.setattr(engines, "places", lambda environment: [Place(f"unix://{tmp_path}/{n}") for n in "ab"])
     monkeypatch.setenv("PATH", str(tmp_path))
     assert [answer.address for answer in look({})] == [f"unix://{tmp_path}/a", f"unix://{tmp_path}/b", "docker"]
     command(tmp_path, "exit 0")

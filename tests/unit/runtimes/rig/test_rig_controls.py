@@ -206,6 +206,15 @@ def test_what_cannot_be_taken_back_is_told_and_stays_in_the_ledger(
     assert [entry.kind for entry in ledger.entries()] == ["power"]
 
 
+def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "scenario-GPU-0.lock").mkdir()
+    with (
+        pytest.raises(RigError, match=r"cannot lock GPU-0 with .*scenario-GPU-0\.lock: Is a directory"),
+        gpus.alone("GPU-0"),
+    ):
+        pass
+
+
 def test_who_is_not_root_locks_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "LOCKS", tmp_path / "none")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
