@@ -108,6 +108,8 @@ def _show(outcome: Outcome, options: PerfOptions) -> None:
     for line in outcome.problems:
         if " is missing: " not in line:  # told above, without the way to resume it
             note(f"warning: {line}")
+    if place := outcome.run.manifest.server.get("traces_at"):
+        note(f"traces: {place} where the server runs")
     note(f"results: {outcome.directory}")
 
 

@@ -13,7 +13,7 @@ from runner.services.base import Endpoint
 from runner.services.tls import Tls
 
 if TYPE_CHECKING:
-    from runner.scenario.schema import Launch
+    from runner.scenario.schema import Launch, Trace
 
 Flag = bool | int | float | str
 """Value of one option of a server."""
@@ -45,6 +45,10 @@ class ServerSpec:
     """Processors that it runs on; none: any."""
     memory_nodes: tuple[int, ...] = ()
     """NUMA nodes that its memory comes from; none: any."""
+    trace: Trace | None = None
+    """What is traced of the canary's requests while the server is up; None: its settings are left alone."""
+    traces: Path | None = None
+    """The file that a server of ours writes traces to; `.0`, `.1`, … are added where it writes several."""
 
     @property
     def models(self) -> tuple[str, ...]:

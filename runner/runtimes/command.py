@@ -21,6 +21,8 @@ _OURS = {
     "model-control-mode": "models are loaded explicitly, see server.load",
     "model-repository": "the repository is assembled from `repository`",
 }
+_ADDED = ("backend-config", "trace-config")
+"""Options that hold one setting each time they are given: the scenario's come after ours."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ def server_argv(
         "metrics-address": address,
         "metrics-port": ports.metrics,
         "exit-timeout-secs": EXIT_TIMEOUT_S,
+        **({"trace-config": ["mode=triton", f"triton,file={spec.traces.absolute()}"]} if spec.traces else {}),
     }
-    added = {name: value for name, value in spec.flags.items() if name == "backend-config"}
+    added = {name: value for name, value in spec.flags.items() if name in _ADDED}
     flags = {**ours, **{name: value for name, value in spec.flags.items() if name not in added}}
     options = (*flags.items(), *added.items(), ("load-model", spec.models))
     return [str(program), *(option for name, value in options for option in _options(name, value))]

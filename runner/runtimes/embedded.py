@@ -117,7 +117,8 @@ class EmbeddedServer:
         stack.callback(ownership.remove_leftovers, directory, shm_prefix(identity))
         ownership.write_owner(directory)
         argv = server_argv(program.path, spec, chosen, program.backends(directory), identity)
-        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        for file in (spec.log, spec.traces or spec.log):
+            file.parent.mkdir(parents=True, exist_ok=True)
         with spec.log.open("ab") as output:
             log = ServerLog(spec.log, output.tell())
             process = subprocess.Popen(
@@ -160,7 +161,7 @@ class EmbeddedServer:
     def facts(self) -> dict[str, str]:
         """Versions and identifiers for the manifest."""
         server = {"server": f"tritonserver {self.triton.version}", "server_pid": str(self.process.pid)}
-        return {"runtime": "embedded", **server, **self.program.facts()}
+        return {"runtime": "embedded", **server, **self.program.facts(), **self.triton.traces()}
 
     def stop(self) -> None:
         """End the server in order; at once if it does not comply or the user insists."""

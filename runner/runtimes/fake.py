@@ -152,6 +152,7 @@ class _Protocol:
             "RepositoryModelLoad": (self.load, pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse),
             "RepositoryModelUnload": (self.unload, pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse),
             "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
+            "TraceSetting": (self.trace_setting, pb.TraceSettingRequest, pb.TraceSettingResponse),
             "ModelInfer": (self.model_infer, pb.ModelInferRequest, pb.ModelInferResponse),
         }
         return grpc.method_handlers_generic_handler(
@@ -170,7 +171,8 @@ class _Protocol:
         return pb.ServerReadyResponse(ready=True)
 
     def server_metadata(self, request: Any, context: Any) -> Any:
-        return pb.ServerMetadataResponse(name=self._name, version=VERSION)
+        extensions = ["trace"] if self._fake.traces is not None else []
+        return pb.ServerMetadataResponse(name=self._name, version=VERSION, extensions=extensions)
 
     def model_ready(self, request: Any, context: Any) -> Any:
         return pb.ModelReadyResponse(ready=self._fake.ready(request.name))
@@ -217,6 +219,17 @@ class _Protocol:
     def model_statistics(self, request: Any, context: Any) -> Any:
         self._metadata(request.name, context)
         return pb.ModelStatisticsResponse(model_stats=[_statistics(self._fake.statistics(request.name))])
+
+    def trace_setting(self, request: Any, context: Any) -> Any:
+        if request.model_name and not self._fake.ready(request.model_name):
+            _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"Request for unknown model : {request.model_name}")
+        if self._fake.traces is None:
+            _abort(context, grpc.StatusCode.UNIMPLEMENTED, "the server does not support tracing")
+        changes = {name: tuple(setting.value) for name, setting in request.settings.items()}
+        answer = pb.TraceSettingResponse()
+        for name, values in self._fake.traces.change(request.model_name, changes).items():
+            answer.settings[name].value.extend(values)
+        return answer
 
     def model_infer(self, request: Any, context: Any) -> Any:
         if self._fake.script.silent:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from runner.errors import ServiceError
 from runner.processes import start_time
-from runner.runtimes import ownership, serverlog
+from runner.runtimes import ownership, serverlog, tracing
 from runner.runtimes.base import ServerSpec
 from runner.runtimes.readiness import wait_ready
 from runner.runtimes.serverlog import ServerLog
 from runner.services.base import Endpoint
+from runner.services.control import Control
 
 _PROBE_TIMEOUT_S = 2.0
 _LAST_WORDS = 5
@@ -51,6 +52,8 @@ class Triton:
             try:
                 wait_ready(service, self.spec.canary, self.spec.ready_timeout_s, check)
                 found = service.server()
+                if found.name == self.identity:
+                    self._trace(service)
             except ServiceError as error:
                 raise self.explained(error) from error
         self.version = found.version
@@ -58,6 +61,16 @@ class Triton:
             return False
         self.stubs = tuple(python_stubs(self.identity))
         return True
+
+    def _trace(self, service: Control) -> None:
+        """Trace the canary if asked to; the settings end with the server, so that nothing has to be put back."""
+        if self.spec.trace is not None:
+            tracing.check_traceable(service, self.spec.trace)
+            service.trace(self.spec.canary, tracing.asked(self.spec.trace))
+
+    def traces(self) -> dict[str, str]:
+        """What it traces and where, for the manifest."""
+        return tracing.facts(self.spec.trace, f"{self.spec.traces.parent.name}/" if self.spec.traces else "")
 
     def answers_at(self, address: str) -> bool:
         """Whether this very server answers gRPC at another address, too."""

@@ -78,6 +78,7 @@ from runner.scenario.schema_targets import (
 )
 from runner.scenario.schema_telemetry import Telemetry
 from runner.scenario.schema_tensorrt import TensorrtStep
+from runner.scenario.schema_trace import Trace
 from runner.scenario.schema_tune import Tune
 from runner.scenario.schema_workload import (
     Call,
@@ -159,6 +160,7 @@ __all__ = [
     "Telemetry",
     "TensorrtStep",
     "TlsSettings",
+    "Trace",
     "Tune",
     "Ulimits",
     "Validate",
@@ -224,6 +226,8 @@ class Server(Strict):
     """When it counts as up."""
     isolation: Isolation = Isolation()
     """What separates measurements."""
+    trace: Trace | None = None
+    """What it traces of the measured requests; by default its trace settings are left alone."""
 
 
 # --- workload and load --------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from runner.scenario import (
     schema_targets,
     schema_telemetry,
     schema_tensorrt,
+    schema_trace,
     schema_tune,
     schema_workload,
 )
@@ -54,6 +55,7 @@ _MODULES = (
     schema_matrix,
     schema_measure,
     schema_telemetry,
+    schema_trace,
     schema_tune,
 )
 _REFERENCE: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,6 +38,10 @@ class IndexEntry:
         return self.state not in ("", "UNAVAILABLE")
 
 
+TraceSettings = Mapping[str, tuple[str, ...]]
+"""Name -> values in Triton's words: one, of `trace_level` any number; in a change none means as for all models."""
+
+
 class Control(Protocol):
     """Every method raises `ServiceError` when the server refuses or does not answer in time."""
 
@@ -67,6 +71,10 @@ class Control(Protocol):
 
     def unload(self, model: str, *, dependents: bool = True) -> None:
         """Begin to unload a model, by default with the composing models that came with it."""
+        ...
+
+    def trace(self, model: str = "", changes: TraceSettings | None = None) -> TraceSettings:
+        """Trace settings of a model, without a name those of all models; `changes` are made first."""
         ...
 
     def close(self) -> None: ...

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from runner.errors import ServiceError
 from runner.results.records import BatchStatistics, ModelStatistics
 from runner.services.base import Endpoint, ModelMetadata, Route, Tensors, TensorSpec
+from runner.services.control import TraceSettings
 from runner.services.tensors import to_wire
 
 Array = npt.NDArray[np.generic]
@@ -70,11 +71,39 @@ class Script:
 
 
 @dataclass
+class FakeTraces:
+    """Trace settings as Triton keeps them: those of a model that are not set follow those of all models."""
+
+    everywhere: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {
+            "trace_level": ("OFF",),
+            "trace_rate": ("1000",),
+            "trace_count": ("-1",),
+            "log_frequency": ("0",),
+            "trace_file": ("/traces/fake.json",),
+            "trace_mode": ("triton",),
+        }
+    )
+    of_models: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def change(self, model: str, changes: TraceSettings) -> TraceSettings:
+        """Set what has values, clear the rest; returns what is then in force."""
+        if not model:
+            self.everywhere |= changes
+            return self.everywhere
+        known = {**self.of_models.get(model, {}), **changes}
+        self.of_models[model] = {name: values for name, values in known.items() if values}
+        return {**self.everywhere, **self.of_models[model]}
+
+
+@dataclass
 class FakeServer:
     """Models, their counters, and the script of what goes wrong; `FakeService` and `FakeRuntime` speak for it."""
 
     models: Mapping[str, FakeModel] = field(default_factory=lambda: {"identity": identity_model()})
     script: Script = field(default_factory=Script)
+    traces: FakeTraces | None = field(default_factory=FakeTraces)
+    """None: the server has no trace extension."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()

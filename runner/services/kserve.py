@@ -40,8 +40,8 @@ from runner.services.base import (
 from runner.services.calls import Calls
 from runner.services.channel import NOTHING_SHOWN, channel_to, shown_by
 from runner.services.compression import compressed, decompressed
-from runner.services.control import IndexEntry, RepositoryView, ServerFacts
-from runner.services.names import datatypes_of, input_of, is_unknown_model, nearest_model, version_order
+from runner.services.control import IndexEntry, RepositoryView, ServerFacts, TraceSettings
+from runner.services.names import datatypes_of, input_of, is_unknown_model, nearest_model, tracing, version_order
 from runner.services.pipeline import EnsembleStep, composing_models, models_behind
 from runner.services.regions import is_forgotten, one_region
 from runner.services.statistics import facts_in, statistics_in
@@ -147,6 +147,14 @@ class KServeGrpc(RepositoryView):
         request = pb.RepositoryModelUnloadRequest(model_name=model)
         request.parameters["unload_dependents"].bool_param = dependents
         self._call("RepositoryModelUnload", request, f"unload model {model!r}", model)
+
+    def trace(self, model: str = "", changes: TraceSettings | None = None) -> TraceSettings:
+        """Trace settings of a model, without a name those of all models; `changes` are made first."""
+        request = pb.TraceSettingRequest(model_name=model)
+        for name, values in (changes or {}).items():
+            request.settings[name].value.extend(values)
+        answer = self._call("TraceSetting", request, tracing(model, changes), model)
+        return {name: tuple(setting.value) for name, setting in answer.settings.items()}
 
     def behind(self, model: str) -> tuple[str, ...]:
         """Every model that an ensemble runs, ensembles among them included; none for a plain model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,10 +23,10 @@ from runner.services.base import (
     TensorSpec,
 )
 from runner.services.calls import Calls
-from runner.services.control import IndexEntry, RepositoryView, ServerFacts
+from runner.services.control import IndexEntry, RepositoryView, ServerFacts, TraceSettings
 from runner.services.http_calls import HttpCalls
 from runner.services.http_messages import HEAD_LENGTH, Array, Output, Writer, joined, outputs_of, parts
-from runner.services.names import datatypes_of, input_of, version_order
+from runner.services.names import datatypes_of, input_of, tracing, version_order
 from runner.services.pipeline import EnsembleStep, composing_models, models_behind
 from runner.services.regions import is_forgotten, one_region
 from runner.services.statistics import facts_in, statistics_in
@@ -127,6 +128,18 @@ class KServeHttp(RepositoryView):
     def unload(self, model: str, *, dependents: bool = True) -> None:
         """Begin to unload a model, by default with the composing models that came with it."""
         self._command(model, "unload", {"parameters": {"unload_dependents": dependents}})
+
+    def trace(self, model: str = "", changes: TraceSettings | None = None) -> TraceSettings:
+        """Trace settings of a model, without a name those of all models; `changes` are made first."""
+        path = f"/v2/models/{quote(model, safe='')}/trace/setting" if model else "/v2/trace/setting"
+        # Only levels are a list here.
+        document = {
+            name: (list(values) if name == "trace_level" else values[0]) if values else None
+            for name, values in (changes or {}).items()
+        }
+        body = json.dumps(document).encode() if document else None
+        answer = self._http.read("POST" if body else "GET", path, tracing(model, changes), model, body)
+        return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in answer.items()}
 
     def behind(self, model: str) -> tuple[str, ...]:
         """Every model that an ensemble runs, ensembles among them included; none for a plain model."""

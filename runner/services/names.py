@@ -39,6 +39,12 @@ def nearest_model(model: str, models: Callable[[], Sequence[str]]) -> str:
     return did_you_mean(model, list(names)) + f" (the server has: {', '.join(names) or 'no models'})"
 
 
+def tracing(model: str, changes: object) -> str:
+    """What was to be done with trace settings."""
+    whose = f"model {model!r}" if model else "all models"
+    return f"{'change' if changes else 'read'} the trace settings of {whose}"
+
+
 def datatypes_of(metadata: ModelMetadata, inputs: Iterable[str]) -> dict[str, str]:
     """Datatype of each input that the model has.
 

@@ -7,7 +7,6 @@ import re
 import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -142,6 +141,7 @@ class InContainer:
 
     def run(self, call: Call, bench: Workbench) -> None:
         from runner.runtimes.docker.engine import explanation, is_engine_error
+        from runner.runtimes.docker.launching import lent
 
         if self.network and self.containers.offline:
             raise SetupError(
@@ -151,7 +151,7 @@ class InContainer:
         try:
             plan = self._plan(call, bench)
             bench.reproduce.write_text(_reproduce_text(bench, plan))
-            with _writable(bench.directory, plan.user):
+            with lent(bench.directory, plan.user):
                 tail, end = self._run(plan, bench)
         except RigError as error:
             raise SetupError(f"setup.{bench.step}: {error.message}", hint=error.hint) from error
@@ -253,21 +253,6 @@ def undo_image(entry: Entry, dry_run: bool) -> Removal:
             raise
         return Removal(entry.kind, entry.path, 0, "kept", explanation(error))
     return Removal(entry.kind, entry.path, 0, "removed")
-
-
-@contextmanager
-def _writable(folder: Path, user: str) -> Iterator[None]:
-    """Lend a folder to the container's user where root is us and not them; take back whatever is in it then."""
-    uid, _, gid = user.partition(":")
-    if os.getuid() or int(uid) == 0:
-        yield
-        return
-    os.chown(folder, int(uid), int(gid or uid))
-    try:
-        yield
-    finally:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, 0, 0, follow_symlinks=False)
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:

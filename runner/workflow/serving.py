@@ -144,7 +144,7 @@ def served(scenario: Scenario, prepared: Prepared, session: Session) -> Iterator
     session.servers_started += 1
     with ExitStack() as stack:
         rig = stack.enter_context(_rig(scenario, session))
-        prepared = replace(prepared, labels={**prepared.labels, **rig.labels})
+        prepared = replace(prepared, labels={**prepared.labels, **rig.labels, **_trace_label(scenario)})
         spec = server_spec(scenario, prepared, session, rig.placement)
         verb = "connecting" if isinstance(spec.launch, RemoteLaunch) else "starting"
         session.observer.on_server(f"{verb}, log in {spec.log}")
@@ -174,12 +174,18 @@ def _rig(scenario: Scenario, session: Session) -> AbstractContextManager[Applied
     return rig_controls(rig_of(scenario), launch_of(scenario), ledger, session.observer.on_server)
 
 
+def _trace_label(scenario: Scenario) -> dict[str, str]:
+    """That a server traces belongs to every number of it."""
+    trace = scenario.server.trace
+    return {"trace": trace.summary} if trace and trace.levels else {}
+
+
 def server_spec(scenario: Scenario, prepared: Prepared, session: Session, placement: Placement) -> ServerSpec:
     """What the runtime is asked to start, and where it runs."""
     from runner.runtimes.base import ServerSpec
     from runner.scenario.case import launch_of
 
-    directory = session.writer.directory
+    directory, trace = session.writer.directory, scenario.server.trace
     return ServerSpec(
         repository=prepared.repository,
         # What a model's code calls is no dependent of it that the server knows of.
@@ -194,7 +200,15 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session, placem
         reads=_artifacts_told_of(scenario, prepared),
         cpus=placement.cpus,
         memory_nodes=placement.nodes,
+        trace=trace,
+        traces=_fresh(directory.path / "traces", session.servers_started) if trace and trace.levels else None,
     )
+
+
+def _fresh(folder: Path, number: int) -> Path:
+    """A file for the traces of a server; a run that is resumed counts its servers anew, and keeps what is there."""
+    names = (f"server-{number}{suffix}.json" for suffix in ("", *(f"-{again}" for again in range(2, 1000))))
+    return next(folder / name for name in names if not list(folder.glob(f"{name}*")))
 
 
 def _artifacts_told_of(scenario: Scenario, prepared: Prepared) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import socket
@@ -23,7 +24,7 @@ from runner.runtimes.docker import DockerRuntime
 from runner.runtimes.docker.server import DockerServer
 from runner.runtimes.rig.cpus import present
 from runner.scenario.cpu_list import format_cpus
-from runner.scenario.schema import DockerLaunch
+from runner.scenario.schema import DockerLaunch, Trace
 from runner.services.kserve import KServeGrpc
 from tests.contracts.runtime import RuntimeContract
 
@@ -110,6 +111,18 @@ def test_a_server_is_hardened_and_says_what_it_is(
     assert first.startswith(f"$ docker run --rm --init --user {facts['user']} ")
     assert any("Started GRPCInferenceService" in line for line in rest)
     assert any("successfully unloaded 'identity'" in line for line in rest), "the log goes on to the end"
+
+
+def test_traces_are_written_to_a_folder_of_this_machine(runtime: DockerRuntime, spec: ServerSpec) -> None:
+    file = spec.log.parent / "traces" / "server-1.json"
+    with (
+        runtime.start(dataclasses.replace(spec, trace=Trace(rate=1), traces=file)) as server,
+        closing(KServeGrpc(server.endpoint.grpc)) as service,
+    ):
+        service.infer("identity", {"INPUT0": np.ones((1, 2), np.float32)})
+        assert server.facts()["traces_at"] == "traces/"
+    assert [event for event in json.loads(file.read_text()) if event.get("model_name") == "identity"]
+    assert {path.stat().st_uid for path in (file, file.parent)} == {os.getuid()}
 
 
 def test_a_dead_python_model_and_a_dead_server_are_noticed(
@@ -204,7 +217,7 @@ import sys, time
 from pathlib import Path
 from runner.runtimes.base import ServerSpec
 from runner.runtimes.docker import DockerRuntime
-from runner.scenario.schema import DockerLaunch
+from runner.scenario.schema import DockerLaunch, Trace
 
 image, models, run_id, log = sys.argv[1:]
 spec = ServerSpec(repository=Path(models), load=(), canary="identity", run_id=run_id, log=Path(log))

@@ -144,7 +144,7 @@ def test_answers_are_compared_in_batches_and_in_shared_memory(
     protocol: str, fourth: float, code: tuple[int, ...], perf: Perf, foreign: SystemRegion, kserve: KServeGrpc
 ) -> None:
     """perf_analyzer finds right answers wrong here; and takes away the region of whoever came first."""
-    settings = trace_settings(kserve)
+    settings = kserve.trace()
     expected = [{"OUTPUT0": [1.0, 2.0]}, {"OUTPUT0": [3.0, fourth]}]
     steps = [{"INPUT0": [1.0, 2.0]}, {"INPUT0": [3.0, 4.0]}]
     data = write_json(perf.folder / "data.json", {"data": steps, "validation_data": expected})
@@ -157,8 +157,4 @@ def test_answers_are_compared_in_batches_and_in_shared_memory(
     assert (said in (perf.run / "points.json").read_text()) == (fourth == 5.0)
     assert "OUTPUT0" in kserve.registered_regions("system")
     assert foreign.read(0, 8) == b"precious"
-    assert trace_settings(kserve) == settings
-
-
-def trace_settings(service: KServeGrpc) -> str:
-    return str(service._stub.TraceSetting(pb.TraceSettingRequest(), timeout=10))
+    assert kserve.trace() == settings

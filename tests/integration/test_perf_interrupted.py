@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -22,54 +17,11 @@ import pytest
 from runner.results.run import load_run
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime
-from tests.integration.perf_runs import MEASURED, SHORT, Perf
+from tests.integration.perf_runs import MEASURED, Perf, Process, wait_for
 
 SWEEP = ("-m", "sleepy", "--shape", "INPUT0:4", "--concurrency-range", "1:3", "-p", "400", "-r", "3")
 MODELS = Path(__file__).parent / "resources" / "models"
 FILES = ("-f", "out.csv", "--profile-export-file", "export.json")
-
-
-@dataclass
-class Process:
-    """A command line that runs in a folder of its own."""
-
-    folder: Path
-    running: subprocess.Popen[str]
-
-    @classmethod
-    def start(cls, folder: Path, url: str, *arguments: str) -> Process:
-        folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "runner", "perf", "-u", url, *SHORT, *arguments]
-        environment = {**os.environ, "SCENARIO_HOME": str(folder / "home")}
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return cls(folder, subprocess.Popen(command, cwd=folder, env=environment, **pipes))
-
-    def ended(self) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr."""
-        try:
-            out, err = self.running.communicate(timeout=60)
-        finally:
-            self.running.kill()
-        return self.running.returncode, out, err
-
-    def levels(self) -> list[dict[str, Any]]:
-        """Those that are in the journal."""
-        journals = list(self.folder.glob("runs/*/journal.jsonl"))
-        lines = journals[0].read_text().splitlines(keepends=True) if journals else []
-        return [found for line in lines if line.endswith("\n") and (found := json.loads(line))["kind"] == "trial"]
-
-    def rows(self) -> list[dict[str, str]]:
-        with (self.folder / "out.csv").open() as file:
-            return list(csv.DictReader(file))
-
-
-def wait_for(condition: Callable[[], object], process: Process) -> None:
-    """Until it holds; fails when the process ends before that."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.running.poll() is None, process.ended()
-        assert time.monotonic() < deadline, "nothing happened for a minute"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

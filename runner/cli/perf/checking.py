@@ -138,5 +138,13 @@ _RULES: tuple[Rule, ...] = (
         lambda o: not o.collect_metrics and {"--metrics-url", "--metrics-interval"} & set(o.given),
         "--metrics-url and --metrics-interval: expected --collect-metrics beside them",
     ),
+    (
+        lambda o: not o.trace_level and {"--trace-rate", "--trace-count", "--log-frequency"} & set(o.given),
+        "--trace-rate, --trace-count and --log-frequency: expected --trace-level beside them",
+    ),
+    (
+        lambda o: "OFF" in o.trace_level and len(set(o.trace_level)) > 1,
+        "--trace-level OFF: expected no other level beside it",
+    ),
     (lambda o: o.emit and o.set_, "--set: changes what is measured, not the file of --emit-scenario"),
 )

@@ -98,8 +98,11 @@ DIFFERENCES = (
                "two clients of one server must not break each other"),
     Difference("`--input-tensor-format json` beside shared memory", "has no effect", "is refused",
                "tensors in shared memory do not travel"),
-    Difference("`--trace-level` and its like", "changes the server's settings for good", "refused",
-               "what is measured is left as it was"),
+    Difference(
+        "`--trace-level` and its like", "changes the settings of all models, for good; a rate without a level too",
+        "changes those of the measured model, and puts them back however the run ends; a rate needs a level",
+        "after `kill -9` the next run on that address does it, or `scenario reset`",
+    ),
     Difference("`-f` that cannot be written", "silently nothing, exit code 0", "refused before the load", ""),
     Difference("Ctrl-C and SIGTERM", "the level that runs is lost; after SIGTERM everything; exit code 0 or 143",
                "finished levels, and what was measured of the one that runs, are shown and written; 130 or 143",

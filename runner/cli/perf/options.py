@@ -28,6 +28,7 @@ from runner.cli.perf.values import (
 
 _ALWAYS_ASYNC = "the engine waits for no request before it sends the next one, whatever the API"
 _PEM_OR_DER = "PEM and DER are told apart by their content"
+_MOST_TRACES = 2**31 - 1
 _OTHER_SERVER = "only Triton can be loaded so far"
 
 _MODEL = (
@@ -162,6 +163,16 @@ _OUTPUT = (
     Option("--metrics-interval", "metrics_ms", whole(20), "MS", "Time between samples. Default 1000.",
            "measure.telemetry.period"),
 )  # fmt: skip
+_TRACES = (
+    Option("--trace-level", "trace_level", choice("OFF", "TIMESTAMPS", "TENSORS"), "LEVEL",
+           "What the server traces of the model's requests; may be repeated.", "server.trace.level", repeated=True),
+    Option("--trace-rate", "trace_rate", whole(1, _MOST_TRACES), "N", "One request of so many. Default 1000.",
+           "server.trace.rate"),
+    Option("--trace-count", "trace_count", whole(-1, _MOST_TRACES), "N", "So many at most. Default -1, no limit.",
+           "server.trace.count"),
+    Option("--log-frequency", "log_frequency", whole(0, _MOST_TRACES), "N",
+           "A new file after so many traces. Default 0: one file.", "server.trace.log_frequency"),
+)  # fmt: skip
 _REFUSED = (
     Option("--service-kind", "", choice("triton", "triton_c_api", "tfserving", "torchserve", "openai", "dynamic_grpc"),
            "triton", "Kind of server.", _OTHER_SERVER, "other server", unless="triton"),
@@ -178,11 +189,6 @@ _REFUSED = (
            "one client measures one model: start several runs, and compare them", "refused"),
     Option("--schedule", "", text, "S,S,…", "Send times on the command line.",
            "write them to a file, one per line, for `load: {kind: replay}`", "refused"),
-    Option("--trace-level", "", choice("OFF", "TIMESTAMPS", "TENSORS"), "LEVEL", "Server traces.",
-           "a measured server is not reconfigured: start it with --trace-config", "refused", unless="OFF"),
-    Option("--trace-rate", "", whole(0), "N", "Requests per trace.", "see --trace-level", "refused"),
-    Option("--trace-count", "", whole(-1), "N", "Traces at most.", "see --trace-level", "refused"),
-    Option("--log-frequency", "", whole(0), "N", "Traces per file.", "see --trace-level", "refused"),
 )  # fmt: skip
 _OLD = (
     Option("-t", "old_concurrency", whole(1, 100_000), "N", "Deprecated: requests in flight.", "load.concurrency"),
@@ -213,6 +219,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "Measurement": _MEASURE,
     "Service-level search": _SLA,
     "Output": _OUTPUT,
+    "Server traces": _TRACES,
     "Not here": _REFUSED,
     "perf_client": _OLD,
     "scenario": _OWN,

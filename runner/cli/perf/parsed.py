@@ -89,6 +89,11 @@ class PerfOptions:
     collect_metrics: bool = False
     metrics_url: str | None = None
     metrics_ms: int = 1000
+    # server traces
+    trace_level: tuple[str, ...] = ()
+    trace_rate: int = 1000
+    trace_count: int = -1
+    log_frequency: int = 0
     # perf_client
     old_concurrency: int | None = None
     old_dynamic: bool = False

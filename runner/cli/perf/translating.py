@@ -52,6 +52,7 @@ def translate(options: PerfOptions, model: KnownModel | None = None, folder: Pat
         "scenario": 1,
         "name": options.model if _NAME.fullmatch(options.model) else "perf",
         "targets": {"server": {"launch": launch(options)}},
+        "server": {"trace": trace(options)} if options.trace_level else None,
         "workload": workload(options, model, path),
         "load": loading,
         "matrix": {"axes": axes} if axes else None,
@@ -70,6 +71,19 @@ def launch(options: PerfOptions) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": "remote", options.protocol: f"{host}:{port}"}
     if options.collect_metrics:
         found["metrics"] = _metrics_url(options, host)
+    return found
+
+
+def trace(options: PerfOptions) -> dict[str, Any]:
+    """What the server traces: everything that differs from the schema's defaults."""
+    levels = list(dict.fromkeys(level.lower() for level in options.trace_level))
+    found: dict[str, Any] = {"level": levels[0] if len(levels) == 1 else levels}
+    if options.trace_rate != 1000:
+        found["rate"] = options.trace_rate
+    if options.trace_count != -1:
+        found["count"] = options.trace_count
+    if options.log_frequency:
+        found["log_frequency"] = options.log_frequency
     return found
 
 
@@ -95,6 +109,9 @@ def _metrics_url(options: PerfOptions, host: str) -> str:
 
 def _comments(options: PerfOptions) -> dict[str, str]:
     found = {"targets": "A server that runs already; it is not started, stopped or reconfigured."}
+    if options.trace_level:
+        found["targets"] = "A server that runs already; it is not started or stopped."
+        found["server"] = "Of this model's requests, for the time of the run: trace settings are put back."
     if options.requests:
         found["measure"] = "So many requests, from the first send to the last answer."
     elif options.infinite:

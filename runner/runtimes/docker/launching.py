@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from runner.errors import RigError
@@ -69,12 +70,44 @@ def check_readable(path: Path, user: str) -> None:
     Raises:
         RigError: with what to do.
     """
-    uid, _, gid = user.partition(":")
-    status = path.stat()
-    bits = 0o5 if path.is_dir() else 0o4
-    shift = 6 if status.st_uid == int(uid) else 3 if gid and status.st_gid == int(gid) else 0
-    if int(uid) and (status.st_mode >> shift) & bits != bits:
+    if not _may(user, path, 0o5 if path.is_dir() else 0o4):
         raise RigError(
-            f"{path} cannot be read by user {user} of the container (its mode is {status.st_mode & 0o777:o})",
+            f"{path} cannot be read by user {user} of the container (its mode is {path.stat().st_mode & 0o777:o})",
             hint=f"chmod -R o+rX {path}, a umask of 022, or launch.user",
         )
+
+
+def check_writable(folder: Path, user: str) -> None:
+    """Refuse a folder that the container's user could not write to: the server would lose what goes there in silence.
+
+    Raises:
+        RigError: with what to do.
+    """
+    if not _may(user, folder, 0o3):
+        raise RigError(
+            f"{folder} cannot be written to by user {user} of the container",
+            hint="remove launch.user: by default the server runs as you",
+        )
+
+
+def _may(user: str, path: Path, bits: int) -> bool:
+    """Whether a user has these rights (of read 4, write 2, enter 1) to a path."""
+    uid, _, gid = user.partition(":")
+    status = path.stat()
+    shift = 6 if status.st_uid == int(uid) else 3 if gid and status.st_gid == int(gid) else 0
+    return not int(uid) or (status.st_mode >> shift) & bits == bits
+
+
+@contextmanager
+def lent(folder: Path, user: str) -> Iterator[None]:
+    """Lend a folder to the container's user where root is us and not them; take back whatever is in it then."""
+    uid, _, gid = user.partition(":")
+    if os.getuid() or int(uid) == 0:
+        yield
+        return
+    os.chown(folder, int(uid), int(gid or uid))
+    try:
+        yield
+    finally:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 0, 0, follow_symlinks=False)

@@ -18,8 +18,8 @@ from runner.runtimes.docker.checks import findings
 from runner.runtimes.docker.containers import LogFile, started
 from runner.runtimes.docker.engine import EngineFacts, connect, explanation, facts_of, is_engine_error
 from runner.runtimes.docker.images import Image, Say
-from runner.runtimes.docker.launching import base_plan, check_readable, read_only_binds
-from runner.runtimes.docker.plan import ContainerPlan, command_line
+from runner.runtimes.docker.launching import base_plan, check_readable, check_writable, lent, read_only_binds
+from runner.runtimes.docker.plan import Bind, ContainerPlan, command_line
 from runner.runtimes.docker.server import INSIDE, PROGRAM, DockerServer, no_program
 from runner.runtimes.interrupts import terminations_as_exit
 from runner.runtimes.ports import ATTEMPTS, PortTakenError, lost_error
@@ -78,6 +78,10 @@ class DockerRuntime:
         check_readable(spec.repository, plan.user)
         if launch.ipc == "host":
             stack.callback(ownership.remove_shared_memory, shm_prefix(identity))
+        if spec.traces:
+            spec.traces.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lent(spec.traces.parent, plan.user))
+            check_writable(spec.traces.parent, plan.user)
         container, refused = self._started(launch, plan, stack)
         plan = plan.without_ulimits(*refused)
         log = _begin_log(spec.log, plan)
@@ -96,12 +100,14 @@ class DockerRuntime:
         inside = replace(spec, flags={k: v for k, v in spec.flags.items() if k.removesuffix("-port") not in wanted})
         address = "0.0.0.0" if bridged else "127.0.0.1"
         argv = server_argv(PROGRAM, inside if bridged else spec, chosen, None, identity, address=address)
+        folders = [spec.traces.parent.absolute()] if spec.traces else []
+        traces = (Bind(folder, str(folder), writable=True) for folder in folders)
         base = base_plan(launch, image, self._engine, name=identity, labels=labels.labels(spec.run_id, "server"))
         return replace(
             base,
             command=tuple(argv),
             env={**base.env, ownership.MARKER: identity},
-            binds=(*base.binds, *read_only_binds([spec.repository, *spec.reads, *_files_of(spec)])),
+            binds=(*base.binds, *read_only_binds([spec.repository, *spec.reads, *_files_of(spec)]), *traces),
             network=launch.network,
             cpuset=format_cpus(spec.cpus) or launch.cpuset,
             memory_nodes=format_cpus(spec.memory_nodes) or None,

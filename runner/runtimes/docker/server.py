@@ -94,6 +94,7 @@ class DockerServer:
             "user": plan.user,
             "shm_bytes": "shared with this machine" if plan.ipc == "host" else str(plan.shm_bytes),
             **{f"ulimit_{name}": limit for name, limit in limits.items()},
+            **self.triton.traces(),
         }
         # An image that no registry knows has no digest there.
         return {name: text for name, text in facts.items() if text}

@@ -1,4 +1,4 @@
-"""Which models were loaded on a server that is not ours: written down before it happens, so that it can be undone.
+"""What was changed on a server that is not ours: written down before it happens, so that it can be undone.
 
 One file for each server, named by a digest of its address; the lock beside it is held as long as the run lives, so a
 file without a lock is what a killed run left. Headers and certificates are never in it.
@@ -9,59 +9,64 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from runner.errors import RigError
 from runner.locks import LockedError, describe, is_locked, locked
+from runner.services.control import TraceSettings
 
 
 @dataclass(frozen=True)
-class Loads:
-    """Models that were loaded, and one whose load began and perhaps never ended."""
+class Changes:
+    """Models that were loaded, and trace settings that were set."""
 
     models: tuple[str, ...] = ()
     unfinished: str = ""
+    """A model whose load began and perhaps never ended."""
+    traces: Mapping[str, TraceSettings] = field(default_factory=dict)
+    """Model -> what puts its trace settings back as they were."""
 
 
 @dataclass(frozen=True)
-class LoadLedger:
-    """What this machine's runs loaded on the server at `address` and did not unload yet."""
+class ChangeLedger:
+    """What this machine's runs changed on the server at `address` and did not undo yet."""
 
     folder: Path
     address: str
 
     @property
     def path(self) -> Path:
-        """The file; there is none while nothing is loaded."""
+        """The file; there is none while nothing is changed."""
         return self.folder / f"{hashlib.sha256(self.address.encode()).hexdigest()[:16]}.json"
 
-    def read(self) -> Loads:
-        """What is loaded."""
+    def read(self) -> Changes:
+        """What is changed."""
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
-            return Loads(tuple(str(model) for model in found["models"]), str(found["unfinished"]))
+            traces = {str(model): _settings(before) for model, before in found.get("traces", {}).items()}
+            return Changes(tuple(str(model) for model in found["models"]), str(found["unfinished"]), traces)
         except FileNotFoundError:
-            return Loads()
-        except (ValueError, KeyError, TypeError) as error:
-            hint = f"see which models the server holds, unload those that are not needed, and remove {self.path}"
+            return Changes()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = f"see which models the server holds and traces, put back what is not needed, and remove {self.path}"
             raise RigError(f"{self.path} is not what this tool writes: {error}", hint=hint) from error
 
-    def write(self, loads: Loads) -> None:
-        """Replace what is written, on disk before it returns; nothing loaded removes the file.
+    def write(self, changes: Changes) -> None:
+        """Replace what is written, on disk before it returns; nothing changed removes the file.
 
         Raises:
-            RigError: it cannot be written, so nothing may be loaded.
+            RigError: it cannot be written, so nothing may be changed.
         """
-        if loads == Loads():
+        if changes == Changes():
             self.path.unlink(missing_ok=True)
             return
         fresh = self.path.with_suffix(".new")
         try:
             with fresh.open("w", encoding="utf-8") as file:
-                json.dump({"server": self.address, **asdict(loads)}, file)
+                json.dump({"server": self.address, **asdict(changes)}, file)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self.path)
@@ -70,7 +75,7 @@ class LoadLedger:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep this machine's other runs from loading and unloading there.
+        """Keep this machine's other runs from changing anything there.
 
         Raises:
             RigError: another run does.
@@ -81,7 +86,7 @@ class LoadLedger:
                 stack.enter_context(locked(self._lock))
             except LockedError as error:
                 raise RigError(
-                    f"another run ({describe(error.holder)}) loads models on the server at {self.address}",
+                    f"another run ({describe(error.holder)}) loads models or traces on the server at {self.address}",
                     hint="wait until it has finished, or stop it",
                 ) from error
             except OSError as error:
@@ -91,15 +96,19 @@ class LoadLedger:
             yield
 
     def in_use(self) -> bool:
-        """Whether a run that lives loads models there."""
+        """Whether a run that lives changes something there."""
         return is_locked(self._lock)
 
     def _unwritable(self, error: OSError) -> RigError:
         return RigError(
-            f"cannot write down what is loaded on the server at {self.address}: {error}",
+            f"cannot write down what is changed on the server at {self.address}: {error}",
             hint="make room and check who may write there; SCENARIO_HOME names another folder",
         )
 
     @property
     def _lock(self) -> Path:
         return self.path.with_suffix(".lock")
+
+
+def _settings(found: dict[str, list[str]]) -> TraceSettings:
+    return {str(name): tuple(str(value) for value in values) for name, values in found.items()}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runner.errors import ServiceError
 from runner.results.records import ModelStatistics
 from runner.results.stages import difference, went_backwards
-from runner.runtimes.remote.ledger import LoadLedger, Loads
+from runner.runtimes.remote.ledger import ChangeLedger
 from runner.services.control import Control, IndexEntry
 from runner.services.names import nearest_model
 
@@ -41,7 +41,7 @@ class LoadedModels:
     """Models that this run loads, and only those unloads."""
 
     control: Control
-    ledger: LoadLedger
+    ledger: ChangeLedger
     say: Callable[[str], None]
     timeout_s: float
     ours: list[str] = field(default_factory=list)
@@ -122,7 +122,7 @@ class LoadedModels:
 
     def _note(self, unfinished: str = "") -> None:
         self.unfinished = unfinished
-        self.ledger.write(Loads(tuple(self.ours), unfinished))
+        self.ledger.write(replace(self.ledger.read(), models=tuple(self.ours), unfinished=unfinished))
 
     def _settle(self, models: Iterable[str]) -> None:
         """Wait while models come or go: a server goes on after it has answered."""

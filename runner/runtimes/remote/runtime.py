@@ -11,10 +11,11 @@ from runner.errors import ServiceError
 from runner.results.facts import hashed
 from runner.runtimes.base import Finding, RunningServer, ServerSpec
 from runner.runtimes.interrupts import terminations_as_exit
-from runner.runtimes.remote.ledger import LoadLedger, Loads
+from runner.runtimes.remote.ledger import ChangeLedger, Changes
 from runner.runtimes.remote.models import LoadedModels
 from runner.runtimes.remote.reaching import endpoint_of, findings
 from runner.runtimes.remote.server import RemoteServer
+from runner.runtimes.remote.traces import ModelTraces
 from runner.runtimes.state import state_folder
 from runner.scenario.schema import RemoteLaunch
 from runner.services.access import RefusedError
@@ -50,37 +51,47 @@ class RemoteRuntime:
     def start(self, spec: ServerSpec) -> Iterator[RunningServer]:
         """Wait for the server and the canary; what was loaded for that is unloaded on leaving, whatever happens."""
         launch = spec.launch if isinstance(spec.launch, RemoteLaunch) else self._launch
-        endpoint, ledger = endpoint_of(launch), LoadLedger(self._state, launch.address)
+        endpoint, ledger = endpoint_of(launch), ChangeLedger(self._state, launch.address)
         with terminations_as_exit(), ExitStack() as stack:
             say = stack.enter_context(_logged(spec.log, self._say))
             probe = stack.enter_context(closing(control_of(endpoint, timeout_s=_PROBE_TIMEOUT_S)))
             identity = answering(probe, launch.address, spec.ready_timeout_s)
             control = stack.enter_context(closing(control_of(endpoint, timeout_s=spec.ready_timeout_s)))
+            changes = launch.model_control == "allowed" or spec.trace is not None
+            if changes:
+                stack.enter_context(ledger.held())
+            if changes or not ledger.in_use():
+                restore(control, ledger, say)
             models = None
             if launch.model_control == "allowed":
-                stack.enter_context(ledger.held())
-                restore(control, ledger, say)
                 models = stack.enter_context(_loaded(LoadedModels(control, ledger, say, spec.ready_timeout_s), spec))
-            elif not ledger.in_use():
-                restore(control, ledger, say)
             server = RemoteServer(launch.address, endpoint, spec, probe, identity, models, self._hide)
             server.wait_ready()
+            traces = ModelTraces(control, ledger, say)
+            if changes:
+                # Of models that were not loaded until now.
+                traces.restore()
+            if spec.trace is not None:
+                server.written_to = stack.enter_context(traces.held(spec.canary, spec.trace))
             yield server
 
     def sweep(self) -> Sequence[str]:
-        """Unload what runs that died loaded on this server."""
-        ledger = LoadLedger(self._state, self._launch.address)
-        if ledger.read() == Loads() or ledger.in_use():
+        """Undo what runs that died changed on this server."""
+        ledger = ChangeLedger(self._state, self._launch.address)
+        if ledger.read() == Changes() or ledger.in_use():
             return ()
         with closing(control_of(endpoint_of(self._launch), timeout_s=_UNLOAD_TIMEOUT_S)) as control, ledger.held():
             return restore(control, ledger, lambda message: None)
 
 
-def restore(control: Control, ledger: LoadLedger, say: Say) -> tuple[str, ...]:
-    """Unload what the ledger holds; names it."""
+def restore(control: Control, ledger: ChangeLedger, say: Say) -> tuple[str, ...]:
+    """Undo what the ledger holds; names it."""
     left = ledger.read()
+    traced = ModelTraces(control, ledger, say).restore()
     LoadedModels(control, ledger, say, _UNLOAD_TIMEOUT_S, list(left.models), left.unfinished).unload()
-    return tuple(f"model {model} on {ledger.address}" for model in (*left.models, left.unfinished) if model)
+    models = tuple(f"model {model}" for model in (*left.models, left.unfinished) if model)
+    settings = tuple(f"trace settings of {model}" for model in traced)
+    return tuple(f"{what} on {ledger.address}" for what in (*settings, *models))
 
 
 def answering(control: Control, address: str, timeout_s: float) -> ServerFacts:

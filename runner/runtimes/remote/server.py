@@ -9,6 +9,7 @@ from functools import partial
 
 from runner.errors import ServiceError
 from runner.results.facts import hashed
+from runner.runtimes import tracing
 from runner.runtimes.base import ServerSpec
 from runner.runtimes.readiness import wait_ready
 from runner.runtimes.remote.models import LoadedModels, absent_error, is_coming
@@ -34,6 +35,8 @@ class RemoteServer:
     models: LoadedModels | None = None
     """What was loaded for this run; None where loading is not allowed."""
     hide: Callable[[str], str] = hashed
+    written_to: str = ""
+    """Where it writes the traces of this run, if it makes any."""
     _answered: float = field(default=0.0, init=False)
 
     def wait_ready(self) -> None:
@@ -81,6 +84,7 @@ class RemoteServer:
             "extensions": ", ".join(self.identity.extensions) or "none",
             "reached_at": self.hide(self.address),
             "loaded_for_this_run": ", ".join(loaded) or "none",
+            **tracing.facts(self.spec.trace, self.written_to),
         }
 
     def _check_coming(self, model: str) -> None:

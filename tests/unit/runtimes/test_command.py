@@ -16,13 +16,14 @@ from runner.services.base import Endpoint
 PORTS = Ports(http=8000, grpc=8001, metrics=8002)
 
 
-def argv(load: tuple[str, ...] = (), **flags: Any) -> list[str]:
+def argv(load: tuple[str, ...] = (), traces: Path | None = None, **flags: Any) -> list[str]:
     spec = ServerSpec(
         repository=Path("/repo"),
         load=load,
         canary="effnet",
         run_id="r",
         log=Path("/log"),
+        traces=traces,
         flags={name.replace("_", "-"): value for name, value in flags.items()},
     )
     return server_argv(Path("/opt/tritonserver"), spec, PORTS, Path("/run/backends"), "scenario-r-1")
@@ -55,6 +56,16 @@ def test_the_scenarios_own_flags_win() -> None:
     assert "--http-address=0.0.0.0" in command
     assert "--http-address=127.0.0.1" not in command
     assert "--exit-timeout-secs=1" in command
+
+
+def test_a_file_for_traces_is_named_and_other_settings_are_added() -> None:
+    command = argv(traces=Path("/run/traces/server-1.json"), trace_config=["opentelemetry,resource=a=b"])
+    given = [option for option in command if option.startswith("--trace-config=")]
+    assert given == [
+        "--trace-config=mode=triton",
+        "--trace-config=triton,file=/run/traces/server-1.json",
+        "--trace-config=opentelemetry,resource=a=b",
+    ]
 
 
 def test_a_backend_config_is_added_not_replaced() -> None:

@@ -22,7 +22,7 @@ from runner.runtimes.base import ServerSpec
 from runner.runtimes.fake import FakeRunningServer, serving
 from runner.runtimes.remote import RemoteRuntime
 from runner.runtimes.remote import server as remote_server
-from runner.runtimes.remote.ledger import LoadLedger, Loads
+from runner.runtimes.remote.ledger import ChangeLedger, Changes
 from runner.runtimes.serverlog import ServerLog
 from runner.scenario.schema import RemoteLaunch
 from runner.services.fake import FakeModel, FakeServer, Script, identity_model
@@ -238,9 +238,9 @@ def test_a_part_that_nobody_holds_by_name_stays_if_it_was_there(
 
 def test_a_load_that_never_ended_is_undone(start: Start, remote: Callable[..., RemoteRuntime], tmp_path: Path) -> None:
     theirs = start("other")
-    ledger = LoadLedger(tmp_path / "remote", theirs.endpoint.grpc)
+    ledger = ChangeLedger(tmp_path / "remote", theirs.endpoint.grpc)
     with ledger.held():
-        ledger.write(Loads(("other",), "whole"))
+        ledger.write(Changes(("other",), "whole"))
     theirs.fake.load("whole")
     assert remote(theirs).sweep() == tuple(f"model {m} on {theirs.endpoint.grpc}" for m in ("other", "whole"))
     assert in_memory(theirs.fake) == set()
@@ -276,7 +276,7 @@ def test_two_runs_of_one_machine_do_not_load_on_one_server(
     runtime = remote(theirs, model_control="allowed")
     with (
         runtime.start(spec),
-        pytest.raises(RigError, match=r"another run .* loads models on the server"),
+        pytest.raises(RigError, match=r"another run .* loads models or traces on the server"),
         runtime.start(dataclasses.replace(spec, canary="other")),
     ):
         pytest.fail("it is taken")
@@ -323,9 +323,9 @@ def test_a_runner_that_is_asked_to_end_unloads_what_it_loaded(
 def after_a_crash(start: Start, tmp_path: Path) -> FakeRunningServer:
     """As a run leaves it that was killed after it had loaded `whole`; somebody had loaded `other`."""
     theirs = start("other")
-    ledger = LoadLedger(tmp_path / "remote", theirs.endpoint.grpc)
+    ledger = ChangeLedger(tmp_path / "remote", theirs.endpoint.grpc)
     with ledger.held():
-        ledger.write(Loads(("whole", "identity")))
+        ledger.write(Changes(("whole", "identity")))
     theirs.fake.load("whole")
     return theirs
 
@@ -352,20 +352,20 @@ def test_the_next_run_begins_with_what_a_dead_one_found(
 def test_the_models_of_a_run_that_lives_are_not_swept(
     after_a_crash: FakeRunningServer, remote: Callable[..., RemoteRuntime], tmp_path: Path
 ) -> None:
-    ledger = LoadLedger(tmp_path / "remote", after_a_crash.endpoint.grpc)
+    ledger = ChangeLedger(tmp_path / "remote", after_a_crash.endpoint.grpc)
     with locked(ledger.path.with_suffix(".lock")):
         assert remote(after_a_crash).sweep() == ()
     assert "whole" in in_memory(after_a_crash.fake)
 
 
 def test_models_stay_in_the_ledger_until_their_server_can_be_reached(tmp_path: Path) -> None:
-    ledger = LoadLedger(tmp_path, "127.0.0.1:9")
+    ledger = ChangeLedger(tmp_path, "127.0.0.1:9")
     with ledger.held():
-        ledger.write(Loads(("m",)))
+        ledger.write(Changes(("m",)))
     runtime = RemoteRuntime(RemoteLaunch(kind="remote", grpc="127.0.0.1:9"), state=tmp_path)
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
         runtime.sweep()
-    assert ledger.read() == Loads(("m",))
+    assert ledger.read() == Changes(("m",))
 
 
 def test_the_ledger_holds_no_secret(start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec) -> None:
@@ -377,7 +377,7 @@ def test_the_ledger_holds_no_secret(start: Start, remote: Callable[..., RemoteRu
 
 
 def test_a_ledger_that_was_tampered_with_is_named(tmp_path: Path) -> None:
-    ledger = LoadLedger(tmp_path, "h:1")
+    ledger = ChangeLedger(tmp_path, "h:1")
     ledger.path.write_text("{")
     with pytest.raises(RigError, match="is not what this tool writes"):
         ledger.read()
@@ -399,7 +399,7 @@ def test_nothing_is_loaded_that_could_not_be_written_down(
     theirs = start("other")
     (tmp_path / "remote").write_text("in the way")
     with (
-        pytest.raises(RigError, match="cannot write down what is loaded"),
+        pytest.raises(RigError, match="cannot write down what is changed"),
         remote(theirs, model_control="allowed").start(spec),
     ):
         pytest.fail("a crash could not be undone")

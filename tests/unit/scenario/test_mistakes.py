@@ -16,7 +16,10 @@ ENGINE = "setup: {b: {kind: fetch, url: x}, a: {kind: tensorrt, from: '${setup.b
 
 ROWS = [
     ("lod: {concurrency: 1}", "E110", 4, 1, "unknown key `lod`", "did you mean `load`?"),
-    ("server:\n  raedy: {}", "E110", 5, 3, "unknown key `raedy`", "did you mean `ready`?"),
+    ("server:\n  raedy: {}", "E110", 5, 3, "unknown key `raedy`", "did you mean `ready`"),
+    ("server: {trace: {level: all}}", "E113", 4, 25, "expected one of off, timestamps, tensors, got", None),
+    ("server: {trace: {level: []}}", "E113", 4, 25, "expected at least 1 value, got none", None),
+    ("server: {trace: {rate: 0}}", "E113", 4, 24, "expected at least 1, got 0", None),
     ("load: {rat: 5}", "E110", 4, 8, "unknown key `rat`", "did you mean `rate`?"),
     ("load: {rate: 5/s}", "E111", 4, 1, "missing key `kind` in `load`", "add `kind: …`"),
     ("load: {kind: poisson, rate: 50}", "E114", 4, 29, "expected a rate such as 50/s", "write 50/s"),

@@ -52,7 +52,7 @@ def test_connect_chooses_by_the_workload() -> None:
 
 def test_the_server_tells_its_name_version_and_models(client: Callable[..., KServeGrpc]) -> None:
     service = client(FakeServer({"b": identity_model("b"), "a": identity_model("a")}))
-    assert service.server() == ServerFacts("fake-1", "0.0-fake")
+    assert service.server() == ServerFacts("fake-1", "0.0-fake", ("trace",))
     assert service.models() == ["a", "b"]
 
 

@@ -12,7 +12,7 @@ from runner.runtimes.choosing import runtime_for
 from runner.runtimes.docker import DockerRuntime
 from runner.runtimes.embedded import EmbeddedRuntime
 from runner.runtimes.remote import RemoteRuntime
-from runner.runtimes.remote.ledger import LoadLedger, Loads
+from runner.runtimes.remote.ledger import ChangeLedger, Changes
 from runner.scenario.case import launch_of
 from runner.scenario.loading import LoadedScenario, load_scenario
 from runner.scenario.matrix import expand
@@ -168,9 +168,9 @@ def test_reset_says_when_a_server_that_holds_models_cannot_be_reached(
     monkeypatch.setenv("SCENARIO_HOME", str(tmp_path / "home"))
     loaded = load("here", "targets.far.launch.url=127.0.0.1:9")
     assert not [removal for removal in reset_scenario(loaded) if removal.path == Path("remote")], "nothing is asked"
-    ledger = LoadLedger(tmp_path / "home" / "remote", "127.0.0.1:9")
+    ledger = ChangeLedger(tmp_path / "home" / "remote", "127.0.0.1:9")
     with ledger.held():
-        ledger.write(Loads(("m",)))
+        ledger.write(Changes(("m",)))
     (removal,) = [removal for removal in reset_scenario(loaded) if removal.path == Path("remote")]
     assert removal.status == "failed"
     assert "127.0.0.1:9" in removal.reason

@@ -113,6 +113,12 @@ HONOURED: dict[str, tuple[str, str, Any]] = {
     "--collect-metrics": ("--collect-metrics -u gpu:9", "targets.server.launch.metrics", "http://gpu:8002/metrics"),
     "--metrics-url": ("--collect-metrics --metrics-url a:1/m", "targets.server.launch.metrics", "http://a:1/m"),
     "--metrics-interval": ("--collect-metrics --metrics-interval 250", "measure.telemetry.period", "250ms"),
+    "--trace-level": (
+        "--trace-level TENSORS --trace-level TIMESTAMPS", "server.trace", {"level": ["tensors", "timestamps"]}),
+    "--trace-rate": ("--trace-level TIMESTAMPS --trace-rate 10", "server.trace", {"level": "timestamps", "rate": 10}),
+    "--trace-count": ("--trace-level OFF --trace-count 7", "server.trace", {"level": "off", "count": 7}),
+    "--log-frequency": ("--trace-level=TENSORS --log-frequency=9 --trace-count -1", "server.trace",
+                        {"level": "tensors", "log_frequency": 9}),
     "-t": ("-t4", "load.concurrency", 4),
     "-d": ("-p3000 -d -l15", "load",
            {"kind": "sla", "strategy": "pa_linear", "latency": "15ms", "statistic": "mean", "over": "concurrency",
@@ -201,13 +207,13 @@ def test_no_effect(name: str) -> None:
 )
 def test_refused(name: str) -> None:
     option = PERF_ANALYZER.forms()[name]
-    value = {"--service-kind": ["openai"], "--trace-level": ["TENSORS"]}.get(name, ["1"] if option.parse else [])
+    value = {"--service-kind": ["openai"]}.get(name, ["1"] if option.parse else [])
     with pytest.raises(UsageError, match=f"{name} is not supported: {re.escape(option.becomes)}"):
         parse(["-m", "m", name, *value])
 
 
 def test_what_would_change_nothing_is_accepted() -> None:
-    assert parse(["-m", "m", "--service-kind", "triton", "--trace-level", "OFF", "--input-data", "random"]).model == "m"
+    assert parse(["-m", "m", "--service-kind", "triton", "--input-data", "random"]).model == "m"
 
 
 def test_every_option_has_its_test() -> None:

@@ -11,7 +11,7 @@ import pytest
 from runner.errors import RigError
 from runner.runtimes.docker.engine import EngineFacts
 from runner.runtimes.docker.images import Image
-from runner.runtimes.docker.launching import base_plan, check_readable, default_user, read_only_binds
+from runner.runtimes.docker.launching import base_plan, check_readable, check_writable, default_user, read_only_binds
 from runner.runtimes.docker.plan import Bind, ContainerPlan, GpuRequest, command_line, sdk_arguments
 from runner.scenario.schema import DockerLaunch
 
@@ -120,6 +120,16 @@ def test_a_repository_that_the_user_cannot_read_is_refused(tmp_path: Path) -> No
     check_readable(tmp_path, "0:0")
     with pytest.raises(RigError, match=r"cannot be read by user 54321:54321 of the container \(its mode is 700\)"):
         check_readable(tmp_path, "54321:54321")
+
+
+def test_a_folder_for_traces_that_the_user_cannot_write_to_is_refused(tmp_path: Path) -> None:
+    status = tmp_path.stat()
+    tmp_path.chmod(0o775)
+    for user in (f"{status.st_uid}:54321", f"54321:{status.st_gid}", "0:0"):
+        check_writable(tmp_path, user)
+    with pytest.raises(RigError, match=r"cannot be written to by user 54321:54321 of the container") as caught:
+        check_writable(tmp_path, "54321:54321")
+    assert "launch.user" in (caught.value.hint or "")
 
 
 def test_secrets_are_not_in_the_command_that_logs_keep() -> None:
