@@ -72,6 +72,7 @@ def command(
     """Compare run A with run B, the baseline: better, worse, equivalent or undecided, metric by metric.
 
     Paired blocks where both were measured in turn (`scenario run A --against B`), otherwise a weaker verdict.
+    Of studies the files themselves, the winners, and points with the same values are compared.
     Exit code 0, or 10 where --fail-if holds.
     """
     return show_comparison(find_run(run_a, output_dir), find_run(run_b, output_dir), margin, metrics, fail_if, form)

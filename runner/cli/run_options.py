@@ -11,7 +11,9 @@ import click
 from runner.cli.setup_command import with_setup_options
 
 
-def measuring_options(*, made: str, resumed: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def measuring_options(
+    *, made: str, resumed: str, or_else: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add --output-dir, --resume, --identify, --progress and those of setup.
 
     The function gets `progress: str`, and the others as `run_options: RunOptions`.
@@ -19,6 +21,7 @@ def measuring_options(*, made: str, resumed: str) -> Callable[[Callable[..., Any
     Args:
         made: What --output-dir says of itself.
         resumed: What --resume goes on with, for example "unfinished run".
+        or_else: A sentence about what else it does.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,15 +43,15 @@ def measuring_options(*, made: str, resumed: str) -> Callable[[Callable[..., Any
         collect.__name__, collect.__doc__ = function.__name__, function.__doc__
         collect.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
         collect = with_setup_options(collect)
-        for option in reversed(_options(made, resumed)):
+        for option in reversed(_options(made, resumed, or_else)):
             collect = option(collect)
         return collect
 
     return decorate
 
 
-def _options(made: str, resumed: str) -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
-    going_on = f"Go on with the newest {resumed} of this scenario in --output-dir."
+def _options(made: str, resumed: str, or_else: str) -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
+    going_on = f"Go on with the newest {resumed} of this scenario in --output-dir. {or_else}".rstrip()
     words = ["auto", "live", "plain", "none"]
     folder = click.Path(path_type=Path, file_okay=False)
     return [

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from runner.workflow.tuning import StudyOutcome
 
 
+EXTENDED = "Where it is finished and `tune.budget` is larger now, it is extended."
+
+
 @click.command("tune", cls=ScenarioCommand)
-@measuring_options(made="The directory of the study is made in here.", resumed="unfinished study")
+@measuring_options(made="The directory of the study is made in here.", resumed="unfinished study", or_else=EXTENDED)
 @click.option("--dry-run", is_flag=True, help="Show the space, the budget and the first points, and stop.")
 @scenario_options
 def command(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from runner.measure.compared_capacity import capacity_contrast, why_not_compared
 from runner.measure.compared_metrics import Rules, contrast_of, judged_family
+from runner.measure.compared_studies import match_runs
 from runner.results.comparison import MIN_PAIRS, ComparedPoint, Comparison, Design, LeftOut, Side, Where
-from runner.results.matching import Match, match_points
+from runner.results.matching import Match
 from runner.results.records import Trial
 from runner.results.rigs import differences
 from runner.results.run import Run
@@ -15,7 +17,7 @@ from runner.results.run import Run
 
 def compare(a: Run, b: Run, rules: Rules) -> Comparison:
     """A against B, the baseline; points of either that cannot be compared are listed with the reason."""
-    matches, left_out = match_points(a.cases, b.cases)
+    matches, left_out = match_runs(a, b)
     in_blocks = a.manifest.compare_group is not None and a.manifest.compare_group == b.manifest.compare_group
     points: list[ComparedPoint] = []
     for match in matches:
@@ -26,13 +28,32 @@ def compare(a: Run, b: Run, rules: Rules) -> Comparison:
             points.append(found)
     adjustment, judged = judged_family(points, rules)
     return Comparison(
-        _side(a), _side(b), rules.margin, rules.confidence, adjustment, differences(a, b), judged, tuple(left_out)
+        _side(a),
+        _side(b),
+        rules.margin,
+        rules.confidence,
+        adjustment,
+        differences(a, b),
+        judged,
+        tuple(left_out),
+        (*_drift("A", a), *_drift("B", b)),
     )
 
 
 def _side(run: Run) -> Side:
     manifest = run.manifest
     return Side(str(run.path), manifest.run_id, manifest.scenario.name, manifest.started_utc)
+
+
+def _drift(name: str, run: Run) -> Iterator[str]:
+    """The largest step between anchors. The numbers are not corrected by it: no anchor tells when between it came."""
+    drifted = [step for step in run.anchor_steps if step.drifted]
+    if drifted:
+        worst = max(drifted, key=lambda step: abs(step.change))
+        yield (
+            f"{name}: its anchor moved by {worst.change:+.1%} (±{worst.uncertainty:.1%}) from one measurement to the "
+            f"next, and by more than chance {len(drifted)} of {len(run.anchor_steps)} times"
+        )
 
 
 # --- one point ----------------------------------------------------------------------------------------------------
@@ -70,6 +91,8 @@ def _compared(match: Match, a: _Trials, b: _Trials, in_blocks: bool, rules: Rule
         where: Where = "A and B" if len(unusable) == 2 else "A" if "A" in unusable else "B"
         why = " · ".join(f"{name} {'; '.join(side.reasons)}" for name, side in unusable.items())
         return LeftOut(where, (match.b if where == "B" else match.a).case_id, why)
+    if any(trial.capacity for side in (a, b) for trial in side.usable.values()):
+        return _compared_searches(match, a, b, rules)
     common = sorted(a.usable.keys() & b.usable.keys()) if in_blocks else []
     design = _design(common, a, b)
     keys_a, keys_b = (common, common) if design == "paired" else (sorted(a.usable), sorted(b.usable))
@@ -86,6 +109,25 @@ def _compared(match: Match, a: _Trials, b: _Trials, in_blocks: bool, rules: Rule
         used_b=len(trials_b),
         contrasts=tuple(contrast for contrast in contrasts if contrast is not None),
         notes=(*match.notes, *_design_notes(design, common, a, b)),
+        role=match.role,
+    )
+
+
+def _compared_searches(match: Match, a: _Trials, b: _Trials, rules: Rules) -> ComparedPoint | LeftOut:
+    """A search is one trial, however many attempts it has."""
+    one, other = (next(iter(side.usable.values())).capacity for side in (a, b))
+    reason = why_not_compared(one, other)
+    if one is None or other is None or reason is not None:
+        return LeftOut("A and B", match.a.case_id, reason or "no search")
+    return ComparedPoint(
+        parameters=match.parameters,
+        case_a=match.a.case_id,
+        case_b=match.b.case_id,
+        design="searches",
+        used_a=len(one.attempts),
+        used_b=len(other.attempts),
+        contrasts=(capacity_contrast(one, other, rules.margin),),
+        notes=match.notes,
     )
 
 

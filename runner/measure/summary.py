@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from runner.load.engine import Slice
 from runner.measure.drift import Drift, find_drift, find_fall
 from runner.measure.extras import extra_histograms, sequence_summary, stream_summary, time_split
-from runner.measure.intervals import half_width, mean_latency, percentile, throughput
+from runner.measure.intervals import BatchMeans, half_width, mean_latency, percentile, throughput
 from runner.measure.saturation import Backlog, find_backlog
 from runner.measure.series import Series, Window
 from runner.measure.settings import MeasureSettings
@@ -57,55 +57,121 @@ def summarise(
     Raises:
         ValueError: nothing completed in the window.
     """
-    series = Series.of(slices).within(window)
-    behind_floor = _since(floor_ns, slices, series, window)
-    if not series.completions:
-        raise ValueError("no request completed in the window")
-    histograms = _histograms(slices, window) | extra_histograms(slices, window)
-    rate = throughput(series, window.seconds, settings.confidence)
-    mean = mean_latency(series, settings.confidence)
-    latency = histograms["latency"]
-    percentiles = tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentiles)
-    drift = find_drift(series) if is_open else _drift(series, behind_floor)
-    failures = int(series.failed.sum())
-    cpu_s = float(series.cpu_ns.sum()) / 1e9
-    in_flight_mean = float(series.in_flight_ns.sum()) / 1e9 / series.seconds
-    # Latency counts from the intended send; in flight is a request from its actual one.
-    stay_s = (histograms["service"].mean_ns if is_open else series.mean_ns) / 1e9
-    summary = Summary(
-        warmup_s=window.start_ns / 1e9,
-        window_s=window.seconds,
-        completions=series.completions,
-        failures=failures,
-        requests_per_s=rate.estimate,
-        inferences_per_s=_inferences(series, window, rate.estimate, batch, settings),
-        latency_mean_ms=mean.estimate,
-        latency_max_ms=float(series.latency_max_ns.max()) / 1e6,
-        percentiles=percentiles,
-        in_flight_mean=in_flight_mean,
-        littles_law_error=littles_law_error(in_flight_mean, rate.estimate.value, stay_s),
-        send_lag_p99_ms=histograms["send_lag"].quantile(0.99) / 1e6 if histograms["send_lag"].count else 0.0,
-        client_cpu_us_per_request=1e6 * cpu_s / (series.completions + failures),
-        client_cpu_fraction=cpu_s / window.seconds / max(workers, 1),
-        steady=steady and not drift.found,
-        precision_met=precise(series, window, settings, settings.confidence),
-        stop_reason=stop_reason,
-        time_split=time_split(slices, window),
-        sequences=sequence_summary(slices, window, histograms),
-        stream=stream_summary(slices, window, histograms),
-        offered_per_s=_offered_per_s(series, window) if is_open else None,
-        first_wave=first_wave(series, slots) if _from_the_first(settings) and slots is not None else None,
+    seen = _Seen.of(slices, window, settings, is_open, floor_ns)
+    series = seen.series
+    drift = find_drift(series) if is_open else _drift(series, seen.behind_floor)
+    summary = _summary(
+        seen, slices, batch=batch, workers=workers, slots=slots, steady=steady and not drift.found, reason=stop_reason
     )
     return Findings(
         summary=summary,
         drift=drift,
-        lag1=max(rate.lag1, mean.lag1) if settings.throughput or settings.mean else 0.0,
-        targets=tuple(percentile(series, q, settings.confidence, latency) for q in settings.percentile_precision),
+        lag1=max(seen.rate.lag1, seen.mean.lag1) if settings.throughput or settings.mean else 0.0,
+        targets=seen.percentiles(settings.percentile_precision),
         edge_requests=max(series.in_flight_before, int(series.in_flight[-1])),
         offered_per_s=float(series.sent.sum()) / window.seconds,
-        backlog=find_backlog(behind_floor),
-        longest_stall_s=float(behind_floor.stall_max_ns.max()) / 1e9,
-        histograms=histograms,
+        backlog=find_backlog(seen.behind_floor),
+        longest_stall_s=float(seen.behind_floor.stall_max_ns.max()) / 1e9,
+        histograms=seen.histograms,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """A window, and what several of its numbers are made from."""
+
+    window: Window
+    settings: MeasureSettings
+    is_open: bool
+    series: Series
+    behind_floor: Series
+    """Everything behind the shortest warm-up, up to the end of the window."""
+    histograms: dict[str, Histogram]
+    rate: BatchMeans
+    mean: BatchMeans
+
+    @classmethod
+    def of(
+        cls, slices: Sequence[Slice], window: Window, settings: MeasureSettings, is_open: bool, floor_ns: int | None
+    ) -> _Seen:
+        """What the slices hold of the window.
+
+        Raises:
+            ValueError: nothing completed in it.
+        """
+        series = Series.of(slices).within(window)
+        if not series.completions:
+            raise ValueError("no request completed in the window")
+        return cls(
+            window=window,
+            settings=settings,
+            is_open=is_open,
+            series=series,
+            behind_floor=_since(floor_ns, slices, series, window),
+            histograms=_histograms(slices, window) | extra_histograms(slices, window),
+            rate=throughput(series, window.seconds, settings.confidence),
+            mean=mean_latency(series, settings.confidence),
+        )
+
+    def percentiles(self, quantiles: Iterable[float]) -> tuple[Percentile, ...]:
+        """Of the latency, with their intervals."""
+        confidence, latency = self.settings.confidence, self.histograms["latency"]
+        return tuple(percentile(self.series, q, confidence, latency) for q in quantiles)
+
+    @property
+    def in_flight_mean(self) -> float:
+        """Requests in flight, counted."""
+        return float(self.series.in_flight_ns.sum()) / 1e9 / self.series.seconds
+
+    @property
+    def littles_law_error(self) -> float:
+        """Latency counts from the intended send; in flight is a request from its actual one."""
+        stay_s = (self.histograms["service"].mean_ns if self.is_open else self.series.mean_ns) / 1e9
+        return littles_law_error(self.in_flight_mean, self.rate.estimate.value, stay_s)
+
+    @property
+    def send_lag_p99_ms(self) -> float:
+        """0 where no lag was taken down, as in a closed loop."""
+        lag = self.histograms["send_lag"]
+        return lag.quantile(0.99) / 1e6 if lag.count else 0.0
+
+
+def _summary(
+    seen: _Seen,
+    slices: Sequence[Slice],
+    *,
+    batch: int,
+    workers: int,
+    slots: int | None,
+    steady: bool,
+    reason: str,
+) -> Summary:
+    """What a trial keeps of its window."""
+    series, window, settings, histograms = seen.series, seen.window, seen.settings, seen.histograms
+    failures, cpu_s = int(series.failed.sum()), float(series.cpu_ns.sum()) / 1e9
+    return Summary(
+        warmup_s=window.start_ns / 1e9,
+        window_s=window.seconds,
+        completions=series.completions,
+        failures=failures,
+        requests_per_s=seen.rate.estimate,
+        inferences_per_s=_inferences(series, window, seen.rate.estimate, batch, settings),
+        latency_mean_ms=seen.mean.estimate,
+        latency_max_ms=float(series.latency_max_ns.max()) / 1e6,
+        percentiles=seen.percentiles(settings.percentiles),
+        in_flight_mean=seen.in_flight_mean,
+        littles_law_error=seen.littles_law_error,
+        send_lag_p99_ms=seen.send_lag_p99_ms,
+        client_cpu_us_per_request=1e6 * cpu_s / (series.completions + failures),
+        client_cpu_fraction=cpu_s / window.seconds / max(workers, 1),
+        steady=steady,
+        precision_met=precise(series, window, settings, settings.confidence),
+        stop_reason=reason,
+        time_split=time_split(slices, window),
+        sequences=sequence_summary(slices, window, histograms),
+        stream=stream_summary(slices, window, histograms),
+        offered_per_s=_offered_per_s(series, window) if seen.is_open else None,
+        first_wave=first_wave(series, slots) if _from_the_first(settings) and slots is not None else None,
     )
 
 

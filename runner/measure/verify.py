@@ -13,6 +13,7 @@ from typing import Any
 
 from runner.load.engine import Slice
 from runner.measure.raw import Raw, judged_again, read_raw
+from runner.measure.stop_again import stop_differences
 from runner.results.codec import encode
 from runner.results.differences import flat
 from runner.results.histogram import Histogram
@@ -52,8 +53,10 @@ def verify_trial(trial: Trial, folder: Path) -> Iterator[Discrepancy]:
 
 
 def _contradictions(trial: Trial, raw: Raw, point: str) -> Iterator[Discrepancy]:
+    file = trial.raw or ""
     yield from _different(trial, judged_again(trial, raw), point)
-    yield from _totals(trial.counts or Counts(0, 0, {}, 0, 0), raw, trial.raw or "", point)
+    yield from (Discrepancy(file, point, *difference) for difference in stop_differences(trial, raw))
+    yield from _totals(trial.counts or Counts(0, 0, {}, 0, 0), raw, file, point)
 
 
 def _different(trial: Trial, again: Trial, point: str) -> Iterator[Discrepancy]:

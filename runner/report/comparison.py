@@ -98,6 +98,7 @@ def _differences(comparison: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
         ("the rigs differ, so numbers compare badly (A | B)", found.rig),
         ("served or labelled differently (A | B)", found.served),
         ("asked for differently (A | B)", found.scenario),
+        ("the rig drifted", comparison.drift),
     )
     for title, lines in titles:
         if lines:
@@ -111,6 +112,8 @@ def _point_title(point: ComparedPoint) -> str:
 
 def _parameters(point: ComparedPoint) -> str:
     words = [f"{address.rpartition('.')[2]}={value}" for address, value in point.parameters.items()]
+    if point.role:
+        words = [point.role, *([f"({' '.join(words)})"] if words else [])]
     return " ".join(words) or "the only point"
 
 

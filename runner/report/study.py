@@ -46,6 +46,8 @@ def study_json(run: Run, study: Study) -> bytes:
             "trials": encode(study.trials),
             **anchors,
             "confirmation": encode(study.contenders),
+            "confirmation_number": study.confirmation,
+            "confidence": study.confidence,
             "call": study.call,
             "winner": study.winner,
             "conclusion": study.conclusion,

@@ -130,7 +130,7 @@ def _confirmation(study: Study) -> Iterator[str]:
     if not study.contenders:
         return
     blocks = study.tune["confirm"]["repeats"]
-    yield f"confirmed head to head in {blocks} blocks, every contender once in each on a fresh server:"
+    yield f"confirmed head to head in {blocks} blocks, every contender once in each on a fresh server{_again(study)}:"
     header = ["point", "blocks"]
     for objective in study.objectives:
         header += [objective.name, "change"]
@@ -140,6 +140,12 @@ def _confirmation(study: Study) -> Iterator[str]:
             yield f"  point {each.number} misses {', '.join(f'`{text}`' for text in each.missed)}"
         if each.note:
             yield f"  point {each.number}: {each.note}"
+
+
+def _again(study: Study) -> str:
+    if study.confidence is None or study.confirmation in (None, 1):
+        return ""
+    return f" (confirmation {study.confirmation} of this study, with intervals of {100 * study.confidence:.4g} %)"
 
 
 def _contender(study: Study, contender: StudyContender) -> list[str]:

@@ -11,9 +11,10 @@ from runner.results.records import Estimate
 Verdict = Literal["better", "worse", "different_but_small", "equivalent", "undecided"]
 """Of A, as B's reader would see it."""
 
-Design = Literal["paired", "repeats", "within_run"]
+Design = Literal["paired", "repeats", "within_run", "searches"]
 """paired: blocks in which A and B were measured next to each other · repeats: several measurements on both sides, made
-at other times · within_run: one measurement on a side, so that only its own interval is known."""
+at other times · within_run: one measurement on a side, so that only its own interval is known · searches: two
+capacities, known as far as loads passed and failed."""
 
 Adjustment = Literal["none", "holm", "benjamini_hochberg"]
 """Of the p-values, for the family of all contrasts."""
@@ -22,6 +23,7 @@ DESIGN_WORDS: dict[Design, str] = {
     "paired": "paired blocks",
     "repeats": "unpaired repeats",
     "within_run": "one measurement on a side",
+    "searches": "capacity searches",
 }
 MIN_PAIRS = 6
 """Fewer blocks cannot reach p < 0.05 by sign flips, whatever the difference: 2 / 2^5 is 0.0625."""
@@ -75,6 +77,8 @@ class ComparedPoint:
     used_b: int
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...] = ()
+    role: str = ""
+    """Of both in their studies: the file itself, the winner; empty: they have the same parameters."""
 
 
 Where = Literal["A", "B", "A and B"]
@@ -124,6 +128,8 @@ class Comparison:
     differences: Differences
     points: tuple[ComparedPoint, ...]
     left_out: tuple[LeftOut, ...] = ()
+    drift: tuple[str, ...] = ()
+    """How far the anchors of a side say that the rig moved while it was measured, one sentence for each."""
 
     def contrasts(self) -> tuple[Contrast, ...]:
         """Every contrast of every point."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+_SHOWN = 5
 
 
 def changes(before: dict[str, Any], after: dict[str, Any], between: str = " -> ") -> list[str]:
@@ -23,3 +28,14 @@ def flat(value: Any, address: str = "") -> dict[str, Any]:
     else:
         return {address: value}
     return {key: item for part in parts for key, item in part.items()}
+
+
+def changed_values(recorded: Path, resolved: str, but: str = "") -> str:
+    """In words, in what a resolved scenario differs from that in the file `recorded`; addresses in `but` left aside."""
+    try:
+        before, after = (flat(yaml.safe_load(text)) for text in (recorded.read_text("utf-8"), resolved))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return f"the digests differ, and {recorded.name} cannot be compared ({error})"
+    found = [each for each in changes(before, after) if not but or not each.startswith(f"{but}.")]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ("; ".join(found[:_SHOWN]) or "same values, written differently") + more

@@ -12,13 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
 from runner import __version__
 from runner.errors import RigError, RunnerError, UsageError
-from runner.locks import LockedError, describe, holder, is_locked, locked
+from runner.locks import LockedError, describe, is_locked, locked
 from runner.results.codec import encode
-from runner.results.differences import changes, flat
+from runner.results.differences import changed_values, changes, flat
 from runner.results.environment import VOLATILE
 from runner.results.files import disk, make_folder, sha256_of, sweep_temporaries, sync_folder, write_atomic
 from runner.results.journal import SCHEMA, JournalWriter, read_journal
@@ -35,13 +33,12 @@ from runner.results.run import (
     Skipped,
     load_run,
 )
-from runner.results.study_events import STUDY_EVENTS, StudyEvent
+from runner.results.study_events import STUDY_EVENTS, Extended, StudyEvent
 
 if TYPE_CHECKING:
     from runner.scenario.case import Case
 
 LOCK = ".owner"
-_SHOWN_CHANGES = 5
 
 Kind = Literal["run", "study"]
 
@@ -126,6 +123,10 @@ class RunDirectory:
         """One HdrHistogram log per case."""
         return self.path / "histograms"
 
+    def is_owned(self) -> bool:
+        """Whether a live process writes to it."""
+        return is_locked(self.path / LOCK)
+
     def load(self) -> Run:
         """Everything the run holds so far."""
         return load_run(self.path)
@@ -140,7 +141,7 @@ class RunDirectory:
         if recorded == digest:
             return
         raise UsageError(
-            f"{self.path} was started with another scenario: {_differences(self.resolved_path, resolved)}",
+            f"{self.path} was started with another scenario: {changed_values(self.resolved_path, resolved)}",
             hint="start a new run without --resume, or give the file and the options of the first run",
         )
 
@@ -240,6 +241,16 @@ class RunWriter:
         self.update(outcome="running", ended_utc=None, artefacts=())
         return run
 
+    def extend(self, resolved: str, extended: Extended) -> Run:
+        """The study in this directory is one of another budget from now on; returns what it holds.
+
+        The event comes first: a kill behind it leaves a study that `--resume` finds and extends again.
+        """
+        self.note(extended)
+        self.write_resolved(resolved)
+        self.update(scenario=replace(self._manifest.scenario, digest=extended.digest))
+        return self.directory.load()
+
     def append(self, trial: Trial) -> None:
         """Keep one trial."""
         self._append("trial", trial)
@@ -295,103 +306,4 @@ def refresh_artefacts(directory: RunDirectory, only: Collection[Path] | None = N
     replace(manifest, artefacts=found).write(directory.manifest_path)
 
 
-def runs_in(base: Path) -> list[RunDirectory]:
-    """Every run directory in `base`, newest first."""
-    folders = sorted(base.iterdir(), key=lambda folder: folder.name, reverse=True) if base.is_dir() else []
-    found = [RunDirectory(folder) for folder in folders]
-    return [run for run in found if run.journal_path.is_file() and run.manifest_path.is_file()]
-
-
-def latest_resumable(base: Path, digest: str, kind: Kind = "run") -> RunDirectory | None:
-    """The newest run or study of this very scenario that is not done and has no live owner."""
-    for directory in runs_in(base):
-        with contextlib.suppress(RigError):  # a damaged run is not a candidate; naming it with --resume RUN shows why
-            manifest = read_manifest(directory.manifest_path)
-            if manifest.scenario.digest != digest or manifest.kind != kind or manifest.compare_group is not None:
-                continue  # one side of a comparison goes on with the other one only
-            if not is_locked(directory.path / LOCK) and _is_unfinished(directory.load()):
-                return directory
-    return None
-
-
-def _is_unfinished(run: Run) -> bool:
-    """A run has points left; a study, which finds its points as it goes, has not come to its end."""
-    if run.manifest.kind == "study":
-        return run.study is None or run.study.concluded is None
-    return bool(run.remaining())
-
-
-def resumable_pair(base: Path, digest_a: str, digest_b: str) -> tuple[RunDirectory, RunDirectory] | None:
-    """The newest comparison of these two scenarios that still has points to measure and no live owner.
-
-    The group of a comparison is named after its run A.
-    """
-    for a in runs_in(base):
-        with contextlib.suppress(RigError):  # as above
-            manifest = read_manifest(a.manifest_path)
-            if manifest.compare_group != a.name or manifest.scenario.digest != digest_a:
-                continue
-            b = next((run for run in runs_in(base) if run.name != a.name and _in_group(run, a.name)), None)
-            if b is None or read_manifest(b.manifest_path).scenario.digest != digest_b:
-                continue
-            if any(run.load().remaining() for run in (a, b)) and not any(is_locked(r.path / LOCK) for r in (a, b)):
-                return a, b
-    return None
-
-
-def _in_group(run: RunDirectory, group: str) -> bool:
-    return read_manifest(run.manifest_path).compare_group == group
-
-
-def why_nothing_to_resume(base: Path, scenario_name: str, digest: str, resolved: str, kind: Kind = "run") -> UsageError:
-    """The error for a resume that `latest_resumable` found nothing for; says how near the nearest run is."""
-    hint = f"run without --resume to start a new {kind}"
-    for directory in runs_in(base):
-        manifest = read_manifest(directory.manifest_path)
-        if manifest.kind != kind:
-            continue
-        scenario = manifest.scenario
-        if scenario.digest == digest and manifest.compare_group is not None:
-            message = f"nothing to resume: {directory.path} is one side of a comparison"
-            return UsageError(
-                message, hint="give --resume with the --against of the first run: both sides go on together"
-            )
-        if scenario.digest == digest:
-            lock = directory.path / LOCK
-            state = (
-                f"is still being written by {describe(holder(lock))}"
-                if is_locked(lock)
-                else "has every point already"
-                if kind == "run"
-                else "is concluded"
-            )
-            return UsageError(f"nothing to resume: {directory.path} {state}", hint=hint)
-        if scenario.name == scenario_name and manifest.compare_group is None:
-            differs = _differences(directory.resolved_path, resolved)
-            message = f"nothing to resume: {directory.path} was started with another scenario: {differs}"
-            return UsageError(message, hint=hint)
-    return UsageError(f"nothing to resume: no {kind} of {scenario_name} in {base}", hint=hint)
-
-
-def _differences(recorded: Path, resolved: str) -> str:
-    try:
-        before, after = (flat(yaml.safe_load(text)) for text in (recorded.read_text("utf-8"), resolved))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        return f"the digests differ, and {recorded.name} cannot be compared ({error})"
-    found = changes(before, after)
-    more = f" and {len(found) - _SHOWN_CHANGES} more" if len(found) > _SHOWN_CHANGES else ""
-    return ("; ".join(found[:_SHOWN_CHANGES]) or "same values, written differently") + more
-
-
-__all__ = [
-    "MEASURED",
-    "RunDirectory",
-    "RunWriter",
-    "digest_of",
-    "latest_resumable",
-    "refresh_artefacts",
-    "resumable_pair",
-    "runs_in",
-    "utc",
-    "why_nothing_to_resume",
-]
+__all__ = ["MEASURED", "RunDirectory", "RunWriter", "digest_of", "refresh_artefacts", "utc"]

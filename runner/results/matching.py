@@ -6,13 +6,13 @@ the other measured once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runner.results.comparison import LeftOut
 from runner.results.run import PlannedCase
+from runner.scenario.domains import value_key
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Match:
     parameters: dict[str, Any]
     """Those that both have."""
     notes: tuple[str, ...] = ()
+    role: str = ""
+    """What both are in their studies, where that is why they belong together."""
 
 
 def match_points(a: Sequence[PlannedCase], b: Sequence[PlannedCase]) -> tuple[list[Match], list[LeftOut]]:
@@ -35,7 +37,7 @@ def match_points(a: Sequence[PlannedCase], b: Sequence[PlannedCase]) -> tuple[li
     for key, cases in table_a.items():
         partners = table_b.pop(key, [])
         if len(cases) == len(partners) == 1:
-            matches.append(_matched(cases[0], partners[0], shared))
+            matches.append(matched(cases[0], partners[0], shared))
         else:
             left_out += _unmatched("A", cases, partners, "B")
             left_out += _unmatched("B", partners, cases, "A")
@@ -56,10 +58,11 @@ def _by_key(cases: Sequence[PlannedCase], shared: set[str]) -> dict[Hashable, li
 
 
 def _key(parameters: dict[str, Any]) -> str:
-    return json.dumps(parameters, sort_keys=True, default=str)
+    return value_key(parameters)
 
 
-def _matched(a: PlannedCase, b: PlannedCase, shared: set[str]) -> Match:
+def matched(a: PlannedCase, b: PlannedCase, shared: set[str]) -> Match:
+    """Two points that belong together, by what they have in common at the addresses `shared`."""
     identity = ("model", "protocol", "batch", "load")
     differing = [name for name in identity if getattr(a, name) != getattr(b, name)]
     notes = tuple(f"{name} differs: {getattr(a, name)} | {getattr(b, name)}" for name in differing)

@@ -117,6 +117,10 @@ class Study:
     search_s: float
     contenders: tuple[StudyContender, ...] = ()
     """The file itself first, then the best."""
+    confirmation: int | None = None
+    """Which confirmation of the study this is, from 1; above 1 the study was extended. None without one."""
+    confidence: float | None = None
+    """Of its intervals, all contenders and objectives together."""
     call: str | None = None
     """What the confirmation says in a word: `winner`, `no_significant_gain`, …; None without one."""
     winner: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
@@ -71,6 +71,8 @@ class Confirming:
 
     contenders: dict[str, int]
     """Case id -> number of the proposal."""
+    round: int = 1
+    """Above 1: the study was extended, and others were the best then."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,17 @@ class Concluded:
     """Path of the override file."""
 
 
-StudyEvent = StudyStarted | Proposed | Observed | SearchEnded | Confirming | Concluded
+@dataclass(frozen=True)
+class Extended:
+    """The study goes on with another budget: the end of its search and its conclusion so far are void."""
+
+    budget: dict[str, Any]
+    """The block `tune.budget`, resolved."""
+    digest: str
+    """Of the scenario with this budget."""
+
+
+StudyEvent = StudyStarted | Proposed | Observed | SearchEnded | Confirming | Concluded | Extended
 STUDY_EVENTS: dict[str, type[StudyEvent]] = {
     "study_started": StudyStarted,
     "proposed": Proposed,
@@ -93,6 +105,7 @@ STUDY_EVENTS: dict[str, type[StudyEvent]] = {
     "search_ended": SearchEnded,
     "confirming": Confirming,
     "concluded": Concluded,
+    "extended": Extended,
 }
 
 
@@ -101,12 +114,21 @@ class StudyLog:
     """The events of a study, read back."""
 
     started: StudyStarted
+    """With the budget that holds now."""
     proposed: tuple[Proposed, ...] = ()
     observed: tuple[Observed, ...] = ()
     """In the order in which they finished."""
     ended: SearchEnded | None = None
     confirming: Confirming | None = None
     concluded: Concluded | None = None
+    search_s: float = 0.0
+    """Time that the search has taken so far."""
+    confirmed_before: bool = False
+    """The confirmation began before the study was extended last: others may be the best now."""
+    extended: Extended | None = None
+    """The last time."""
+    former: Concluded | None = None
+    """How the study ended before it was extended last."""
 
     @classmethod
     def of(cls, events: Iterable[object]) -> StudyLog | None:
@@ -115,24 +137,34 @@ class StudyLog:
         started = _last(StudyStarted, events)
         if started is None:
             return None
+        before, since = _at_extension(events)
+        extended = _last(Extended, events)
+        if extended is not None:
+            started = replace(started, tune={**started.tune, "budget": extended.budget})
         return cls(
             started,
             tuple(event for event in events if isinstance(event, Proposed)),
             tuple(event for event in events if isinstance(event, Observed)),
-            _last(SearchEnded, events),
+            _last(SearchEnded, since),
             _last(Confirming, events),
-            _last(Concluded, events),
+            _last(Concluded, since),
+            max((event.search_s for event in events if isinstance(event, Observed | SearchEnded)), default=0.0),
+            _last(Confirming, since) is None and _last(Confirming, before) is not None,
+            extended,
+            _last(Concluded, before),
         )
-
-    @property
-    def search_s(self) -> float:
-        """Time that the search has taken so far."""
-        return max((each.search_s for each in self.observed), default=0.0)
 
     def unfinished(self) -> tuple[Proposed, ...]:
         """Points that were about to be tried when the study was cut off, in their order, each once."""
         seen = {each.number for each in self.observed}
         return tuple({each.number: each for each in self.proposed if each.number not in seen}.values())
+
+
+def _at_extension(events: list[object]) -> tuple[list[object], list[object]]:
+    """The events before and behind the last `extended`; all are behind it where there is none."""
+    places = [place for place, event in enumerate(events) if isinstance(event, Extended)]
+    cut = places[-1] if places else 0
+    return events[:cut], events[cut:]
 
 
 def _last(cls: type[T], events: Iterable[object]) -> T | None:

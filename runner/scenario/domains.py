@@ -230,7 +230,7 @@ def number_of(value: Any) -> float | None:
 
 def value_key(value: Any) -> str:
     """Equal for values that mean the same in a scenario: 1 and 1.0."""
-    return json.dumps(_normal(value), sort_keys=True)
+    return json.dumps(_normal(value), sort_keys=True, default=str)
 
 
 def _normal(value: Any) -> Any:

@@ -139,19 +139,22 @@ def run_against(
 
 
 def _refuse_searches(*cases: Sequence[Case]) -> None:
-    """A search has no pairs of measurements: both would end at loads of their own."""
+    """A search chooses each load by the last verdict, so two of them have no pairs of measurements that share what
+    happens to the machine; `compare` judges what both found."""
     from runner.errors import UsageError
 
     if any(is_search(case) for side in cases for case in side):
         raise UsageError(
             "load.kind: a search (kind sla) cannot be measured in turn with another one",
-            hint="search with each alone, then compare both at one rate",
+            hint="search with each alone, and `scenario compare` both runs; or measure both in turn at one load, for "
+            "example --set 'load={kind: poisson, rate: 80/s}' on both sides",
         )
 
 
 def _directories(a: LoadedScenario, b: LoadedScenario, options: RunOptions) -> tuple[RunDirectory, RunDirectory]:
     from runner.errors import UsageError
-    from runner.results.directory import RunDirectory, digest_of, resumable_pair
+    from runner.results.directory import RunDirectory, digest_of
+    from runner.results.resuming import resumable_pair
 
     digests = [digest_of(loaded.dump()) for loaded in (a, b)]
     if options.resume:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.results.capacity import Attempt, Capacity
+from runner.results.capacity import Attempt, Capacity, Verdict
 from runner.results.records import Flag, Trial, TrialState
 from runner.results.repeats import pooled
 from runner.results.run import PlannedCase
 from runner.scenario.schema import SlaLoad
 from runner.tune.capacity import new_search, replay
 from runner.tune.capacity import pooled as pooled_searches
+from runner.workflow.probing import judge_of
 
 if TYPE_CHECKING:
     from runner.scenario.case import Case
@@ -57,6 +58,27 @@ def capacity_again(trial: Trial, trials: Sequence[Trial]) -> Capacity | None:
     if any(search.ask() is not None for search in searches):
         return None
     return pooled_searches(load, [search.attempt() for search in searches])
+
+
+def verdicts_again(trial: Trial, trials: Sequence[Trial]) -> Iterator[tuple[Trial, Verdict]]:
+    """Loads on which another verdict follows from what they counted; one that was spoilt is invalid whatever that is.
+
+    A load is judged by what the search asked for, so it is followed up to the first that it would not have asked for.
+    """
+    load = SlaLoad.model_validate(trial.load)
+    for attempt in range(load.attempts):
+        search = new_search(load)
+        for each in trials:
+            probe, ask = each.probe, search.ask()
+            if probe is None or probe.attempt != attempt:
+                continue
+            if ask is None or (ask.stage, ask.over, ask.level) != (probe.stage, probe.over, probe.level):
+                break
+            if probe.tally is not None and probe.verdict != "invalid":
+                again = judge_of(ask, load, attempt, probe.number)(probe.tally).verdict
+                if again != probe.verdict:
+                    yield each, again
+            search.tell(probe)
 
 
 def _shown(capacity: Capacity, trials: Sequence[Trial]) -> list[Trial]:

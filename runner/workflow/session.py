@@ -34,7 +34,8 @@ MAX_SERVER_DEATHS = 3
 
 def run_directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
     """A new run directory, or with `resume` the newest unfinished one of this very scenario."""
-    from runner.results.directory import RunDirectory, latest_resumable, why_nothing_to_resume
+    from runner.results.directory import RunDirectory
+    from runner.results.resuming import latest_resumable, why_nothing_to_resume
 
     (digest, resolved), name = resolved_of(loaded), loaded.scenario.name
     if not options.resume:

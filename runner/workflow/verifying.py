@@ -54,16 +54,22 @@ def _trial(trial: Trial, path: Path) -> Iterator[Discrepancy]:
 
 
 def _capacities(run: Run) -> Iterator[Discrepancy]:
-    """Every answer of a search, from the verdicts on its loads."""
+    """Every verdict on a load of a search from what the load counted, and every answer from the verdicts."""
+    from runner.measure.verify import JOURNAL, name_of
     from runner.results.verification import Discrepancy
-    from runner.workflow.answering import capacity_again
+    from runner.workflow.answering import capacity_again, verdicts_again
 
     for case_id, trial in run.trials.items():
-        if trial.capacity is not None:
-            again = capacity_again(trial, run.probes.get(case_id, ()))
-            if again != trial.capacity:
-                shown = (repr(each and (each.status, each.level)) for each in (again, trial.capacity))
-                yield Discrepancy("journal.jsonl", case_id, "capacity", *shown)
+        if trial.capacity is None:
+            continue
+        probes = run.probes.get(case_id, ())
+        for load, verdict in verdicts_again(trial, probes):
+            assert load.probe is not None
+            yield Discrepancy(JOURNAL, name_of(load), "probe.verdict", verdict, load.probe.verdict)
+        again = capacity_again(trial, probes)
+        if again != trial.capacity:
+            shown = (repr(each and (each.status, each.level)) for each in (again, trial.capacity))
+            yield Discrepancy(JOURNAL, case_id, "capacity", *shown)
 
 
 def _reports(run: Run) -> Iterator[list[Discrepancy]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,16 @@ def test_a_search_that_was_killed_goes_on_and_ends_with_a_capacity(cli: Cli) -> 
     (point,) = json.loads((cli.directory() / "points.json").read_text())["points"]
     assert point["capacity"] == answer
     assert verify_run(cli.directory()).discrepancies == ()
+    _compared_with_a_copy(cli, answer)
+
+
+def _compared_with_a_copy(cli: Cli, answer: dict[str, Any]) -> None:
+    """The capacity is compared, by what passed and failed; nothing that was measured at different loads is."""
+    copy = shutil.copytree(cli.directory(), cli.folder / "copy")
+    done = cli.run("compare", str(cli.directory()), str(copy), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    (point,) = json.loads(done.stdout)["comparison"]["points"]
+    (contrast,) = point["contrasts"]
+    assert (point["design"], contrast["metric"]) == ("searches", "capacity_concurrency")
+    assert contrast["a"] == contrast["b"] == answer["level"]
+    assert contrast["verdict"] == "undecided", "one more in flight was not shown to be too much by less than 2 %"

@@ -86,6 +86,23 @@ def test_a_killed_study_goes_on_with_what_is_missing(folder: Folder) -> None:
     measured = [event["case_id"] for event in folder.events("trial") if not event["anchor"] and event["state"] == "ok"]
     assert sorted(measured) == sorted(event["case_id"] for event in observed), "each point has one measurement"
     assert folder.run("verify", folder.directories()[0].name).returncode == 0
+    _extended(folder, observed)
+
+
+def _extended(folder: Folder, observed: list[dict[str, Any]]) -> None:
+    """The same study with a larger budget: two points more in the same directory."""
+    done = folder.run("tune", "traps.yaml", "--resume", "--set", "tune.budget.trials=8", "--progress", "plain")
+    assert done.returncode == 0, done.stderr
+    assert "resumed: 6 points are finished already" in done.stderr
+    assert folder.events("observed")[:6] == observed
+    assert len(folder.events("observed")) == 8
+    assert len(folder.directories()) == 1
+    assert folder.run("verify", folder.directories()[0].name).returncode == 0
+    refused = folder.run(
+        "tune", "traps.yaml", "--resume", "--set", "tune.budget.trials=9", "--set", "load.concurrency=3"
+    )
+    assert refused.returncode == 2, refused.stderr
+    assert "load.concurrency: 2 -> 3" in refused.stderr
 
 
 def test_traps_on_a_real_server_are_recorded_and_the_study_goes_on(folder: Folder) -> None:

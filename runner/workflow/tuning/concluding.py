@@ -12,6 +12,7 @@ from runner.workflow.tuning.summary import judge_confirmation, number_of, observ
 if TYPE_CHECKING:
     from runner.results.directory import RunDirectory, RunWriter
     from runner.results.records import Estimate
+    from runner.results.study_events import StudyLog
     from runner.tune.base import Observation
     from runner.tune.winner import Outcome
     from runner.workflow.tuning.plan import StudyPlan
@@ -35,12 +36,25 @@ def conclude(plan: StudyPlan, directory: RunDirectory, writer: RunWriter) -> Non
         writer.note(Concluded(None, _unconfirmed(plan, observations)))
         return
     if judged.winner is None:
+        _withdraw(plan, directory, run.study)
         writer.note(Concluded(None, f"{_WITHOUT_WINNER[judged.call]}: {judged.reason}. The file's own values stay."))
         return
     number = number_of(judged.winner)
     winner = next(each for each in observations if each.number == number)
     text = f"Point {number} wins: {judged.reason}{_each_objective(judged, judged.winner)}."
     writer.note(Concluded(number, text, _write(plan, directory, winner, text)))
+
+
+def _withdraw(plan: StudyPlan, directory: RunDirectory, log: StudyLog) -> None:
+    """Remove the file of a point that won before the study was extended and does not any more."""
+    path = _override_path(plan, directory)
+    if path is not None and log.former is not None and log.former.written is not None:
+        path.unlink(missing_ok=True)
+
+
+def _override_path(plan: StudyPlan, directory: RunDirectory) -> Path | None:
+    """Where the winner's values go; None where the scenario asks for no file."""
+    return None if plan.tune.write is None else directory.path / Path(plan.tune.write).expanduser()
 
 
 def _each_objective(judged: Outcome, winner: str) -> str:
@@ -58,9 +72,9 @@ def _percent(change: Estimate) -> str:
 
 def _write(plan: StudyPlan, directory: RunDirectory, winner: Observation, reason: str) -> str | None:
     """The override file; None where the scenario asks for none."""
-    if plan.tune.write is None:
+    path = _override_path(plan, directory)
+    if path is None:
         return None
-    path = directory.path / Path(plan.tune.write).expanduser()
     confirm = plan.tune.confirm
     assert confirm is not None
     heading = (

@@ -81,9 +81,13 @@ class StudyPlan:
         """Whether the last one is among the best."""
         return is_improvement(observations[-1], observations[:-1], self.goals.objectives)
 
-    def contenders(self, observations: Sequence[Observation]) -> tuple[Observation, ...]:
-        """The file's own point, then the best others; nothing where no point is acceptable."""
+    def contenders(self, observations: Sequence[Observation], former: int | None = None) -> tuple[Observation, ...]:
+        """The file's own point, then the best others; nothing where no point is acceptable.
+
+        `former` won before the study was extended: it is not given up without being measured beside the others.
+        """
         top = self.tune.confirm.top if self.tune.confirm is not None else 0
         best = [each for each in best_first(observations, self.goals.objectives) if each.number != 0]
         current = next(each for each in observations if each.number == 0)
-        return (current, *best[:top]) if best else ()
+        again = [each for each in best[top:] if each.number == former]
+        return (current, *best[:top], *again) if best else ()

@@ -107,7 +107,8 @@ class Search:
         # Measured once, however often the file says: repeats are for the confirmation.
         self.bench.session.writer.add(replace(planned_case(case), repeats=1))
         if self.observations:
-            observation = self.bench.tried(proposal, case, self.plan.loser(self.observations))
+            loser = self.plan.loser(self.observations)
+            observation = self.bench.tried(proposal, case, loser, lambda: self._has_time_for(case))
         else:
             observation = self._first(proposal, case)
         self._observe(observation, case)
@@ -169,6 +170,9 @@ class Search:
         for each in before.observed:
             self._take(Observation(each.number, each.point, each.outcome, each.values, each.violations, each.reason))
         self._resumed = bool(self.observations)
+
+    def _has_time_for(self, case: Case) -> bool:
+        return self.budget.over(self._longest_s(case)) is None
 
     def _longest_s(self, case: Case) -> float:
         """What a point may take at most: at its cap, with the slowest start so far where it needs a server."""

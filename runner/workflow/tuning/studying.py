@@ -17,6 +17,7 @@ from runner.workflow.tuning.budget import Budget
 from runner.workflow.tuning.concluding import conclude
 from runner.workflow.tuning.confirming import confirm
 from runner.workflow.tuning.contract import SilentStudy, StudyObserver, StudyOutcome
+from runner.workflow.tuning.extending import latest_extendable, resumed
 from runner.workflow.tuning.golden import Golden
 from runner.workflow.tuning.plan import StudyPlan
 from runner.workflow.tuning.search import Search
@@ -48,7 +49,7 @@ def tune_scenario(
     """
     options, observer = options or RunOptions(), observer or SilentStudy()
     plan = StudyPlan.of(loaded, observer)
-    directory = _directory(loaded, options)
+    directory = _directory(plan, options)
     with directory.writer() as writer:
         before = _begun(writer, plan, options)
         session = Session(loaded, options, observer, rooms or default_rooms(loaded, options, observer), writer)
@@ -72,15 +73,18 @@ def tune_scenario(
     return StudyOutcome(directory.path, directory.load(), study)
 
 
-def _directory(loaded: LoadedScenario, options: RunOptions) -> RunDirectory:
-    """A new directory, or with `resume` that of the newest unfinished study of this very scenario."""
-    from runner.results.directory import RunDirectory, latest_resumable, why_nothing_to_resume
+def _directory(plan: StudyPlan, options: RunOptions) -> RunDirectory:
+    """A new directory; with `resume` that of the newest unfinished study of this very scenario, else of the newest
+    one that differs in nothing but its budget."""
+    from runner.results.directory import RunDirectory
+    from runner.results.resuming import latest_resumable, why_nothing_to_resume
 
+    loaded = plan.loaded
     digest, resolved = resolved_of(loaded)
     name = loaded.scenario.name
     if not options.resume:
         return RunDirectory.create(options.output_dir, name, digest, datetime.now(UTC), loaded.source, "study")
-    found = latest_resumable(options.output_dir, digest, "study")
+    found = latest_resumable(options.output_dir, digest, "study") or latest_extendable(plan, options.output_dir)
     if found is None:
         raise why_nothing_to_resume(options.output_dir, name, digest, resolved, "study")
     return found
@@ -91,9 +95,9 @@ def _begun(writer: RunWriter, plan: StudyPlan, options: RunOptions) -> Run | Non
     from runner.results.environment import fingerprint
     from runner.results.secrets import without_secret_headers
 
-    digest, resolved = resolved_of(plan.loaded)
+    _, resolved = resolved_of(plan.loaded)
     environment = fingerprint(identify=options.identify)
-    before = writer.resume(digest, resolved, environment) if options.resume else None
+    before = resumed(writer, plan, environment) if options.resume else None
     if before is not None and before.study is not None:
         return before
     writer.write_resolved(resolved)
@@ -129,9 +133,9 @@ def _most_points(plan: StudyPlan) -> int:
 
 
 def _contenders(plan: StudyPlan, observations: Sequence[Observation], before: Run | None) -> Sequence[Observation]:
-    """Those that an earlier process began to confirm, else the best."""
-    begun = before.study.confirming if before is not None and before.study is not None else None
-    if begun is None:
-        return plan.contenders(observations)
+    """Those that an earlier process began to confirm, else the best; a study that was extended may have others."""
+    log = before.study if before is not None else None
+    if log is None or log.confirming is None or log.confirmed_before:
+        return plan.contenders(observations, log.former.winner if log is not None and log.former is not None else None)
     by_number = {each.number: each for each in observations}
-    return [by_number[number] for number in begun.contenders.values()]
+    return [by_number[number] for number in log.confirming.contenders.values()]

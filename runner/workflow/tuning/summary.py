@@ -42,8 +42,10 @@ def study_of(run: Run) -> Study | None:
         importance=_importance(log, tune, goals),
         drifts=tuple(_drifts(run, goals)),
         ended=log.ended.reason if log.ended is not None else None,
-        search_s=log.search_s if log.ended is None else log.ended.search_s,
+        search_s=log.search_s,
         contenders=tuple(_contenders(run, log, goals, outcome)) if outcome is not None else (),
+        confirmation=log.confirming.round if log.confirming is not None else None,
+        confidence=outcome.confidence if outcome is not None else None,
         call=outcome.call if outcome is not None else None,
         winner=log.concluded.winner if log.concluded is not None else None,
         conclusion=log.concluded.text if log.concluded is not None else "the study has not come to its end",
@@ -136,11 +138,17 @@ def judge_confirmation(run: Run) -> Outcome | None:
     log = run.study
     if log is None or log.confirming is None:
         return None
-    from runner.tune.winner import name_winner
+    from runner.tune.winner import confidence_of, name_winner
 
     tune, goals = read_tune(log)
     assert tune.confirm is not None
-    return name_winner(_blocks(run, log, goals), FILE_POINT, goals.objectives, margin=tune.confirm.margin)
+    return name_winner(
+        _blocks(run, log, goals),
+        FILE_POINT,
+        goals.objectives,
+        margin=tune.confirm.margin,
+        confidence=confidence_of(log.confirming.round),
+    )
 
 
 def contender_name(number: int) -> str:

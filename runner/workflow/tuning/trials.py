@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from runner.workflow.session import Session
     from runner.workflow.tuning.servers import HeldServer
 
-FIRST_TRIES = 3
+FIRST_TRIES, TRIES = 3, 2
+"""Of the file's own point, which everything is compared with, and of any other, while others spoil it."""
 DISTURBANCES = {"foreign_load"}
 """Flags that are about the machine at that moment, not about the point."""
 
@@ -44,20 +45,30 @@ class Bench:
 
     def first(self, proposal: Proposal, case: Case) -> Observation:
         """What becomes of the point that everything is compared with: a disturbance alone is no reason to give up."""
-        for _ in range(FIRST_TRIES):
-            trial = self.measured(Planned(case))
-            if not is_disturbed(trial):
-                break
-        return self._observed(proposal, trial)
+        return self._observed(proposal, self._undisturbed(case, FIRST_TRIES, lambda: True))
 
-    def tried(self, proposal: Proposal, case: Case, loser: Loser | None) -> Observation:
-        """What becomes of a point; `loser` judges its probe, without it there is none."""
+    def tried(
+        self, proposal: Proposal, case: Case, loser: Loser | None, may_repeat: Callable[[], bool] = lambda: True
+    ) -> Observation:
+        """What becomes of a point; `loser` judges its probe, without it there is none.
+
+        `may_repeat` says whether the budget allows a measurement that others spoilt to be made once more.
+        """
         if loser is not None and self.probe_s is not None:
             probe = self._probed(case, self.probe_s)
             pruned = self._pruned(proposal, probe, loser)
             if pruned is not None:
                 return pruned
-        return self._observed(proposal, self.measured(Planned(case)))
+        return self._observed(proposal, self._undisturbed(case, TRIES, may_repeat))
+
+    def _undisturbed(self, case: Case, tries: int, may_repeat: Callable[[], bool]) -> Trial:
+        """The first measurement that nobody else spoilt, or the last one that may be made."""
+        trial = self.measured(Planned(case))
+        for _ in range(tries - 1):
+            if not is_disturbed(trial) or not may_repeat():
+                break
+            trial = self.measured(Planned(case))
+        return trial
 
     def measured(self, planned: Planned) -> Trial:
         """One measurement, in the journal when this returns; a failed one says why."""

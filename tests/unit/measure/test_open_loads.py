@@ -10,7 +10,6 @@ import pytest
 from runner.errors import UsageError
 from runner.load.fake import FakeEngine, constant, exponential
 from runner.load.plan import OpenLoop
-from runner.measure import trial as trial_module
 from runner.measure.loads import asked_per_s, ceiling_slots, schedule_of, slots_of
 from runner.measure.trial import measure_case
 from runner.results.records import Trial
@@ -18,13 +17,9 @@ from runner.scenario.case import Case
 from runner.scenario.schema import Scenario
 from runner.services.base import Endpoint, Service
 from runner.services.pipeline import Pipeline
-from tests.unit.measure.test_trial import MODELS, Counting, Server
+from tests.unit.measure.trials import MODELS, Counting, Server
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_module, "SETTLE_STEP_S", 0.0)
-    monkeypatch.setattr(trial_module, "SETTLE_S", 0.05)
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def point(load: dict[str, Any], **measure: Any) -> Case:

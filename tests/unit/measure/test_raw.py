@@ -11,18 +11,13 @@ import pytest
 
 from runner.load.engine import Extra
 from runner.load.fake import FakeEngine, constant, drifting, failing
-from runner.measure import trial as trial_module
 from runner.measure.raw import Raw, judged_again, read_raw, write_raw
 from runner.measure.verify import verify_trial
 from runner.results.histogram import Histogram
 from runner.results.records import Trial
-from tests.unit.measure.test_trial import Server, case, run
+from tests.unit.measure.trials import Server, case, run
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_module, "SETTLE_STEP_S", 0.0)
-    monkeypatch.setattr(trial_module, "SETTLE_S", 0.05)
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def measured(folder: Path, *arguments: Any, **more: Any) -> Trial:

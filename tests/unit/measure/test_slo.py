@@ -10,13 +10,12 @@ import pytest
 from runner.errors import UsageError
 from runner.load.engine import Slice
 from runner.load.fake import FakeEngine, constant, drifting, failing
-from runner.measure import trial as trial_module
 from runner.measure.rules import SloRule
 from runner.measure.selftest.simulate import Requests, slices
 from runner.measure.settings import resolve
 from runner.measure.slo import ViolationBudget
 from runner.scenario.schema import Measure
-from tests.unit.measure.test_trial import case, run
+from tests.unit.measure.trials import case, run
 
 
 def rule(**changes: Any) -> SloRule:
@@ -82,10 +81,7 @@ def test_a_server_that_hangs_violates_every_window_although_nothing_ends() -> No
 # --- in a trial ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_module, "SETTLE_STEP_S", 0.0)
-    monkeypatch.setattr(trial_module, "SETTLE_S", 0.05)
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 SLO = {"latency": "100ms", "window": "2s", "budget": 1}

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from runner.load.fake import FakeEngine, constant, failing
-from runner.measure import trial as trial_module
 from runner.measure.rules import LimitRule
 from runner.measure.selftest.simulate import Requests, open_loop, slices
 from runner.measure.series import Series
 from runner.measure.tally import tally
 from runner.results.capacity import Probe, Tally, Verdict
-from tests.unit.measure.test_trial import case, run
+from tests.unit.measure.trials import case, run
 
 MS = 1_000_000
 LIMIT = LimitRule(percentile=90.0, limit_s=0.1)
@@ -61,10 +60,7 @@ def test_a_server_that_cannot_keep_up_is_saturated_before_anything_is_late() -> 
 # --- in a trial ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_module, "SETTLE_STEP_S", 0.0)
-    monkeypatch.setattr(trial_module, "SETTLE_S", 0.05)
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 class Judge:

@@ -13,16 +13,10 @@ from typing import Any
 import pytest
 
 from runner.errors import RigError, UsageError
-from runner.results.directory import (
-    RunDirectory,
-    digest_of,
-    latest_resumable,
-    refresh_artefacts,
-    runs_in,
-    why_nothing_to_resume,
-)
+from runner.results.directory import RunDirectory, digest_of, refresh_artefacts
 from runner.results.files import sha256_of
 from runner.results.manifest import read_manifest
+from runner.results.resuming import latest_resumable, runs_in, why_nothing_to_resume
 from runner.results.run import PlannedCase, load_run
 from runner.scenario.case import Case
 from runner.scenario.schema import Scenario

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runner.scenario.schema_tune import Tune
 from runner.tune.objectives import Goals
-from runner.tune.winner import Block, Entry, Outcome, name_winner
+from runner.tune.winner import Block, Entry, Outcome, confidence_of, name_winner
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 import _studies as studies
@@ -148,3 +150,36 @@ def test_at_most_five_studies_of_a_hundred_claim_more_than_the_truth(problem, co
     assert named[0] <= sum(claim.named for claim in claims) / count <= named[1]
     # What the search itself measured of the best of twenty is too good to be true: nothing is claimed from it.
     assert sum(claim.by_search > claim.true_by_search for claim in claims) > 0.5 * count
+
+
+# --- studies that are extended ------------------------------------------------------------------------------------
+
+
+def test_each_confirmation_of_an_extended_study_takes_half_the_risk_of_the_one_before() -> None:
+    risks = [1 - confidence_of(number) for number in range(1, 5)]
+    assert risks == pytest.approx([0.05, 0.025, 0.0125, 0.00625])
+
+
+def test_extending_until_something_wins_names_a_winner_in_five_studies_of_a_hundred() -> None:
+    """Nothing is to be gained, and the user extends four times: a fresh confirmation of other contenders each time."""
+    chance = 3 * (400 * 0.05 * 0.95) ** 0.5
+    rounds = range(1, 6)
+    assert _named([confidence_of(number) for number in rounds]) < 0.05 * 400 + chance
+    assert _named([0.95 for _ in rounds]) > 0.05 * 400 + chance, "what the halving is there for"
+
+
+def _named(confidences: Sequence[float]) -> int:
+    """Of 400 studies, those in which one of the confirmations names a winner."""
+    random = np.random.default_rng(1)
+    return sum(any(_wins(random, confidence) for confidence in confidences) for _ in range(400))
+
+
+def _wins(random: np.random.Generator, confidence: float) -> bool:
+    found = [
+        {
+            name: Entry((100 * level * float(np.exp(0.03 * random.standard_normal())),), {})
+            for name in ("file", "a", "b")
+        }
+        for level in np.exp(0.05 * random.standard_normal(6))
+    ]
+    return name_winner(found, "file", ONE, margin=0.0, confidence=confidence).winner is not None

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from runner.load.native import NativeEngine
+from runner.results.records import Flag, Trial
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.fake import FakeRuntime
 from runner.scenario.loading import LoadedScenario, load_scenario
@@ -24,8 +26,8 @@ from runner.services.base import ModelMetadata, Tensors
 from runner.services.fake import FakeServer, Script, identity_model
 from runner.services.kserve import connect
 from runner.tune.base import Observation
-from runner.workflow import Rooms, RunOptions
-from runner.workflow.tuning import SilentStudy, StudyOutcome, tune_scenario
+from runner.workflow import Rooms, RunOptions, measuring
+from runner.workflow.tuning import SilentStudy, StudyOutcome, trials, tune_scenario
 
 MODEL = Path(__file__).parents[2] / "integration" / "resources" / "models" / "identity"
 FILE = f"""scenario: 1
@@ -126,3 +128,18 @@ class Laboratory:
     def study(self, loaded: LoadedScenario, watcher: Watcher | None = None, *, resume: bool = False) -> StudyOutcome:
         options = RunOptions(output_dir=self.folder / "runs", home=self.folder / "home", resume=resume)
         return tune_scenario(loaded, options, watcher or Watcher(), Rooms(self.runtime, NativeEngine(), connect))
+
+
+def disturbing(monkeypatch: pytest.MonkeyPatch, when: Callable[[int, Trial], bool]) -> list[Trial]:
+    """Others use the machine during the measurements of which `when` (number from 0, trial) says so."""
+    made: list[Trial] = []
+
+    def measured(*arguments: Any) -> Trial:
+        trial = measuring.measure_point(*arguments)
+        flag = Flag("foreign_load", 0.5, 0.05, "invalidates", "Others used half of the machine.")
+        spoilt = when(len(made), trial)
+        made.append(replace(trial, state="invalid", flags=(flag,)) if spoilt else trial)
+        return made[-1]
+
+    monkeypatch.setattr(trials, "measure_point", measured)
+    return made

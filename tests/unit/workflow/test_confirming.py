@@ -16,7 +16,7 @@ from runner.results.records import Trial
 from runner.results.run import Run
 from runner.scenario.loading import LoadedScenario, load_scenario
 from runner.workflow.tuning.override import changed_values, write_override
-from tests.unit.workflow.study_support import DELAY, Laboratory, Watcher, study_file
+from tests.unit.workflow.study_support import DELAY, Laboratory, Watcher, disturbing, study_file
 
 Load = Callable[..., LoadedScenario]
 CONFIRMED = (f"{DELAY}=40", f"tune.space={{{DELAY}: [4, 30]}}")
@@ -86,6 +86,15 @@ def test_a_study_stopped_while_it_confirms_goes_on_there(load: Load, lab: Labora
     units = [(trial.case_id, trial.repeat) for trial in _confirmed(outcome.run)]
     assert len(units) == len(set(units)) == 4
     assert outcome.study.call == "undecided", "two blocks give effects, but no verdict"
+
+
+def test_a_disturbed_block_is_measured_again_on_a_fresh_server(
+    load: Load, lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturbing(monkeypatch, lambda number, trial: number == 4)
+    outcome = lab.study(load(*CONFIRMED, "tune.confirm={top: 1, repeats: 2}"))
+    assert [each.blocks for each in outcome.study.contenders] == [2, 2]
+    assert len(lab.runtime.started) == 3 + 4 + 1
 
 
 class StopsConfirming(Watcher):

@@ -226,6 +226,18 @@ def test_verify_makes_the_answer_again(searched: Searched, tmp_path: Path) -> No
     assert any(each.field == "capacity" for each in verify_run(folder).discrepancies)
 
 
+def test_a_forged_verdict_is_found(searched: Searched, tmp_path: Path) -> None:
+    """The loads that failed are called unresolved, which would leave the capacity open above its answer."""
+    folder = Path(shutil.copytree(searched.outcome.directory, tmp_path / "copy"))
+    journal = folder / "journal.jsonl"
+    text = journal.read_text()
+    forged = [line.replace('"verdict":"fail"', '"verdict":"unresolved"') for line in text.splitlines()]
+    assert "\n".join(forged) != text
+    journal.write_text("\n".join([*forged, ""]))
+    wrong = {(each.field, each.expected, each.got) for each in verify_run(folder).discrepancies}
+    assert ("probe.verdict", "fail", "unresolved") in wrong
+
+
 @pytest.mark.parametrize(
     ("code", "verdict", "dropped", "settled"),
     [

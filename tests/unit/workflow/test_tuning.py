@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import pytest
 
 from runner.errors import ServiceError, UsageError
 from runner.report import write_reports
-from runner.results.records import Flag, Trial
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.scenario.loading import LoadedScenario
-from runner.workflow import RunOptions, measuring, run_scenario
+from runner.workflow import RunOptions, run_scenario
 from runner.workflow.reporting import write_all_reports
-from runner.workflow.tuning import StudyOutcome, preview_study, trials
+from runner.workflow.tuning import StudyOutcome, preview_study
 from runner.workflow.verifying import verify_run
-from tests.unit.workflow.study_support import DELAY, MODE, Laboratory, Watcher, study_file
+from tests.unit.workflow.study_support import DELAY, MODE, Laboratory, Watcher, disturbing, study_file
 
 Load = Callable[..., LoadedScenario]
 
@@ -182,18 +180,30 @@ def test_a_disturbed_first_point_is_measured_again(
     load: Load, lab: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other load on the machine says nothing about the file."""
-    made: list[Trial] = []
-
-    def disturbed(*arguments: Any) -> Trial:
-        trial = measuring.measure_point(*arguments)
-        made.append(trial)
-        flag = Flag("foreign_load", 0.5, 0.05, "invalidates", "Others used half of the machine.")
-        return replace(trial, state="invalid", flags=(flag,)) if len(made) == 1 else trial
-
-    monkeypatch.setattr(trials, "measure_point", disturbed)
+    made = disturbing(monkeypatch, lambda number, trial: number == 0)
     outcome = lab.study(load("tune.budget.trials=1"))
     assert len(made) == 2
     assert [trial.outcome for trial in outcome.study.trials] == ["measured"]
+
+
+def test_any_other_disturbed_point_is_measured_once_more(
+    load: Load, lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = disturbing(monkeypatch, lambda number, trial: number == 1 or trial.load["concurrency"] == 3)
+    outcome = lab.study(load("tune.budget.trials=3"))
+    assert [trial.load["concurrency"] for trial in made] == [2, 1, 1, 3, 3], "once more, not for ever"
+    assert [trial.outcome for trial in outcome.study.trials] == ["measured", "measured", "failed"]
+    assert "foreign_load" in outcome.study.trials[-1].reason
+
+
+def test_a_disturbed_point_is_not_measured_again_without_time_for_it(
+    load: Load, lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = disturbing(monkeypatch, lambda number, trial: number == 1)
+    monkeypatch.setattr("runner.workflow.tuning.search.Search._has_time_for", lambda search, case: False)
+    outcome = lab.study(load("tune.budget.trials=2"))
+    assert len(made) == 2
+    assert [trial.outcome for trial in outcome.study.trials] == ["measured", "failed"]
 
 
 def test_many_failures_make_the_file_be_measured_again(load: Load, lab: Laboratory) -> None:

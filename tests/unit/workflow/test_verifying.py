@@ -18,7 +18,7 @@ from runner.report import write_reports
 from runner.results.directory import RunDirectory, refresh_artefacts
 from runner.results.run import PlannedCase
 from runner.workflow.verifying import verify_run
-from tests.unit.measure.test_trial import case, run
+from tests.unit.measure.trials import case, run
 from tests.unit.results.sample_run import RESOLVED, create
 
 JOURNAL = "journal.jsonl"

@@ -12,7 +12,6 @@ import pytest
 from runner.load.engine import LoadResult, OnSlices, Slice
 from runner.load.fake import FakeEngine, constant
 from runner.load.plan import LoadPlan
-from runner.measure import trial as trial_module
 from runner.measure.telemetry.base import Source
 from runner.measure.telemetry.fake import FakeSource
 from runner.measure.telemetry.sampler import Recorder
@@ -21,13 +20,9 @@ from runner.results.metrics import METRICS
 from runner.results.nvml_fake import FakeGpu
 from runner.results.records import Trial
 from tests.unit.measure.telemetry.virtual import UNIX_S, Time, gpu_source, host
-from tests.unit.measure.test_trial import run
+from tests.unit.measure.trials import run
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_module, "SETTLE_STEP_S", 0.0)
-    monkeypatch.setattr(trial_module, "SETTLE_S", 0.05)
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 @dataclass
