@@ -20,7 +20,7 @@ from runner.errors import UsageError
 _LAUNCHERS = ("python", "python2", "python3", "bash", "sh", "$", "sudo", "time", "exec")
 """Words before the program in what people copy from a manual."""
 _CLASSES = "prints the classes of images, which nothing here does"
-_TENSORFLOW = "speaks the protocol of TensorFlow Serving, and only Triton can be loaded so far"
+_TENSORFLOW = "speaks the protocol of TensorFlow Serving, and only Triton can be loaded"
 _NO_SCENARIO = {
     "image_client": _CLASSES,
     "image_client.py": _CLASSES,

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_there_is_something_to_check() -> None:
-    assert (len(COMMANDS), len(EXAMPLES), len(SAME_OPTIONS)) == (28, 2, 7)
+    assert (len(COMMANDS), len(EXAMPLES), len(SAME_OPTIONS)) == (30, 2, 7)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -32,7 +32,7 @@ REFUSED = {
     "image_client -m resnet50_netdef -s INCEPTION -c 3 mug.jpg": "image_client prints the classes of images",
     "src/clients/python/grpc_image_client.py -m resnet50_netdef mug.jpg": "docs/coming-from.md",
     "python3 grpc_latency.py --images_numpy_path imgs.npy --batchsize 1": "the protocol of TensorFlow Serving",
-    "./grpc_throughput.sh 28 --grpc_port 9178 --images_numpy_path imgs.npy": "only Triton can be loaded so far",
+    "./grpc_throughput.sh 28 --grpc_port 9178 --images_numpy_path imgs.npy": "only Triton can be loaded",
     "bash benchmark.sh do_setup 32": "scenario run efficientnet --target gpu --profile reference --max-batch 64",
     "bash reset_benchmark.sh": "scenario reset efficientnet",
     "ab -n 100": "begins with perf_analyzer, perf_client, benchmark.py",
