@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import RigError, SetupError
-from runner.results.secrets import looks_secret
 from runner.scenario.schema import DockerLaunch, Gpus, Launch, TensorrtStep
 from runner.scenario.schema import Step as StepConfig
 from runner.scenario.schema_steps import ContainedStep
+from runner.scenario.secrets import looks_secret
 from runner.setup.base import Action, OnProgress, Parts, Progress, Workbench
 from runner.setup.digest import text_digest
 from runner.setup.fingerprint import flatten

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
 
 from runner.errors import SetupError
-from runner.results.secrets import redact_text
+from runner.scenario.secrets import redact_text
 from runner.setup.digest import file_digest
 from runner.setup.failures import disk_problem, free_bytes, size_text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.results.secrets import looks_secret
+from runner.scenario.secrets import looks_secret
 
 LOOPBACK = "127.0.0.1"
 _SCRATCH = "rw,exec,nosuid,nodev,mode=1777"

@@ -17,7 +17,7 @@ from runner.results.manifest import (
     read_manifest,
     setup_records,
 )
-from runner.results.secrets import HIDDEN
+from runner.scenario.secrets import HIDDEN
 
 MANIFEST = Manifest(1, "run", "0.1", "2025-11-21T04:00:00.000Z", ScenarioRecord("tiny", "d" * 64))
 
