@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +104,7 @@ class Fetch:
         write_whole(self._state.trusted, json.dumps(trusted, indent=1, sort_keys=True).encode())
 
     def _filename(self) -> str:
-        return self._config.filename or Path(unquote(urlsplit(self._config.url).path)).name or "download"
+        return self._config.filename or _last_name(self._config.url)
 
     def _reproduce(self, digest: str | None) -> str:
         name, url = shlex.quote(self._filename()), self._config.url
@@ -111,6 +112,13 @@ class Fetch:
         check = f"printf '%s  %s' {digest} {name} | sha256sum --check -\n" if digest else ""
         curl = f"curl --fail --location --output {name} {shlex.quote(told)}"
         return f"#!/bin/sh\n{left_out([url], [told])}set -eu\n{curl}\n{check}"
+
+
+def _last_name(url: str) -> str:
+    """What the path of a URL ends with, where that can name a file in any folder."""
+    names = [name for name in re.split(r"[/\\]", unquote(urlsplit(url).path)) if name]
+    usable = names and names[-1] not in (".", "..") and names[-1].isprintable()
+    return names[-1] if usable else "download"
 
 
 def read_trusted(path: Path) -> dict[str, str]:
