@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from runner.errors import RigError
 from runner.locks import LockedError, describe, is_locked, locked
+from runner.results.files import replacing
 from runner.services.control import TraceSettings
 
 
@@ -63,13 +63,9 @@ class ChangeLedger:
         if changes == Changes():
             self.path.unlink(missing_ok=True)
             return
-        fresh = self.path.with_suffix(".new")
         try:
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump({"server": self.address, **asdict(changes)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
+            with replacing(self.path) as file:
+                file.write(json.dumps({"server": self.address, **asdict(changes)}).encode())
         except OSError as error:
             raise self._unwritable(error) from error
 
