@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.results.files import sha256_of
 from runner.setup import fingerprint as fp
-from runner.setup.digest import DigestCache, combine, file_digest, files_below
+from runner.setup.digest import DigestCache, combine, files_below
 
 DIGESTS = ("a" * 64, "b" * 64)
 
@@ -81,9 +82,9 @@ def test_the_digest_cache_reads_a_settled_file_once(tmp_path: Path, monkeypatch:
     path, store = old_file(tmp_path / "model", "content"), tmp_path / "digests.json"
     cache = DigestCache(store)
     digest = cache.file(path)
-    assert digest == file_digest(path)
+    assert digest == sha256_of(path)
     cache.save()
-    monkeypatch.setattr("runner.setup.digest.file_digest", lambda _: pytest.fail("was read again"))
+    monkeypatch.setattr("runner.setup.digest.sha256_of", lambda _: pytest.fail("was read again"))
     assert DigestCache(store).file(path) == digest
 
 
@@ -103,7 +104,7 @@ def test_a_damaged_or_unwritable_cache_is_only_slower(tmp_path: Path) -> None:
     store.write_text("[1, 2")
     path = old_file(tmp_path / "model", "content")
     cache = DigestCache(store)
-    assert cache.file(path) == file_digest(path)
+    assert cache.file(path) == sha256_of(path)
     store.unlink()
     store.mkdir()
     (store / "in the way").write_text("")
