@@ -50,7 +50,7 @@ class ChangeLedger:
             return Changes(tuple(str(model) for model in found["models"]), str(found["unfinished"]), traces)
         except FileNotFoundError:
             return Changes()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             hint = f"see which models the server holds and traces, put back what is not needed, and remove {self.path}"
             raise RigError(f"{self.path} is not what this tool writes: {error}", hint=hint) from error
 
