@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from runner.runtimes.docker.labels import RUN
+from runner.runtimes.docker.labels import RUN, abandoned
 from runner.runtimes.host import gpu_count
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -68,10 +68,16 @@ def wait_for(condition: Callable[[], Any], seconds: float = 240) -> Any:
     return found
 
 
+def without_owner(client: Any) -> set[str]:
+    """Containers of runs that have ended."""
+    found = client.containers.list(all=True, filters={"label": RUN}, ignore_removed=True)
+    return {container.id for container in found if abandoned(container.labels)}
+
+
 def test_the_whole_scenario_in_containers(tmp_path: Path, image: str, client: Any, containers_of: Any) -> None:
     cli = Cli(tmp_path, image)
     # Somebody else's on this machine: of a test that was killed, say.
-    foreign = client.containers.list(all=True, filters={"label": RUN}, ignore_removed=True)
+    foreign = without_owner(client)
     killed = cli.start("run")
     assert killed.stdout is not None
     try:
@@ -104,8 +110,7 @@ def test_the_whole_scenario_in_containers(tmp_path: Path, image: str, client: An
     assert not list(cli.home.glob("scenarios/*"))
     assert containers_of(directory.name) == []
     assert client.images.get(image), "setup did not pull it, so reset leaves it"
-    left = client.containers.list(all=True, filters={"label": RUN}, ignore_removed=True)
-    assert {container.id for container in left} <= {container.id for container in foreign}
+    assert without_owner(client) <= foreign
 
 
 def test_gpus_where_there_are_none_end_the_run_with_exit_code_3(tmp_path: Path, image: str, containers_of: Any) -> None:
