@@ -25,6 +25,7 @@ from pathlib import Path
 from runner.load.inputs import build_items
 from runner.load.native import NativeEngine
 from runner.load.payloads import build_payloads
+from runner.measure.orders import Requests, Target
 from runner.measure.trial import measure_case
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.embedded import EmbeddedRuntime
@@ -71,11 +72,13 @@ def ours(case: Case, bench: Bench) -> Ours:
     payloads = build_payloads(bench.service, metadata, items, case.scenario.workload.batch)
     trial = measure_case(
         case,
-        engine=NativeEngine(),
-        payloads=payloads.messages,
-        endpoint=bench.server.endpoint,
-        service=bench.service,
-        pipeline=Pipeline((MODEL, *metadata.composing_models)),
+        Target(
+            engine=NativeEngine(),
+            endpoint=bench.server.endpoint,
+            service=bench.service,
+            pipeline=Pipeline((MODEL, *metadata.composing_models)),
+        ),
+        Requests(payloads.messages),
     )
     if trial.summary is None or trial.counts is None:
         raise SystemExit(f"{case.id}: {trial.failure}")

@@ -10,7 +10,7 @@ import argparse
 import platform
 import sys
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 class WheelError(Exception):
@@ -31,12 +31,20 @@ def check_fits(name: str) -> None:
         raise WheelError(f"{name} is for {parts[-1]}, this machine is {machine}")
 
 
+def check_stays_inside(archive: zipfile.ZipFile, name: str) -> None:
+    """Refuse a wheel with a file that belongs outside of its folder; unpacked, it would be somewhere else in it."""
+    for member in archive.namelist():
+        if member.startswith("/") or ".." in PurePosixPath(member).parts:
+            raise WheelError(f"{name} holds the file {member}, which is outside of it: do not trust this wheel")
+
+
 def unpack(wheel: Path, output: Path) -> int:
     """Write the files; returns how many."""
     check_fits(wheel.name)
-    output.mkdir()
     try:
         with zipfile.ZipFile(wheel) as archive:
+            check_stays_inside(archive, wheel.name)
+            output.mkdir()
             archive.extractall(output)
             return len(archive.namelist())
     except zipfile.BadZipFile as error:

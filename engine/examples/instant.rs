@@ -6,6 +6,7 @@
 //! do, with the id of the request. Files called NAME.0, NAME.1 and so on are the answers of one method in turn. Without a
 //! folder every answer is four bytes.
 
+use _engine::http2::PREFIX_LEN;
 use _engine::http2::frame::{self, HEADER_LEN, Header};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,8 +16,6 @@ use std::{env, fs, thread};
 
 const HEAD: &[u8] = b"\x88\x00\x0ccontent-type\x10application/grpc";
 const TAIL: &[u8] = b"\x00\x0bgrpc-status\x010";
-/// Of a gRPC message: whether it is compressed, and its length.
-const PREFIX_LEN: usize = 5;
 const SERVICE: &[u8] = b"/inference.GRPCInferenceService/";
 const HEADER_TABLE_SIZE: u16 = 1;
 const INITIAL_WINDOW_SIZE: u16 = 4;

@@ -4,9 +4,8 @@ mod compare;
 mod tensor;
 
 use crate::error::{Code, Failure};
-use crate::grpc::response::PREFIX_LEN;
-use crate::http2::frame;
-use crate::inflate::inflate;
+use crate::http2::{PREFIX_LEN, frame};
+use crate::inflate::{MAX_ANSWER, inflate};
 use crate::payload::Pool;
 use crate::plan::{Compare, SharedOutputs, Validate};
 use compare::difference;
@@ -15,9 +14,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use tensor::Tensor;
-
-/// Answers that are put together to be read are no larger: none that a model gives is.
-pub const MAX_ANSWER: usize = 1 << 30;
 
 /// Shared by all workers; says nothing of which answers are sampled.
 pub struct Checker {

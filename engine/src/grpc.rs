@@ -9,13 +9,13 @@ use crate::kserve::{Suffix, of_sequence};
 use crate::payload::Pool;
 use crate::plan;
 use crate::reactor::{Reactor, Ready};
+use crate::requests::{Requests, Waiting};
 use crate::sequences::Correlation;
 use crate::tls::Tls;
 use crate::transport::{Clock, Event, Traffic, Transport};
-use crate::wire::{self, FIRST_BACKOFF_NS, connect_failure};
+use crate::wire::{self, FIRST_BACKOFF_NS, Wire};
 use link::{Heard, Link};
 use mio::Token;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -81,25 +81,13 @@ fn head(grpc: &plan::Grpc, endpoint: &str) -> Vec<(String, String)> {
     fixed.into_iter().chain(encoding).chain(grpc.metadata.iter().cloned()).collect()
 }
 
-/// Where a request is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
-    Waiting,
-    /// `heard` is how much the link had received when the request was opened.
-    Open {
-        link: usize,
-        stream: u32,
-        heard: u64,
-    },
-}
-
-/// A request that is on no connection yet.
-struct Waiting {
-    token: u32,
-    payload: u32,
-    suffix: Suffix,
-    turn: u64,
+/// Where an open request is.
+#[derive(Clone, Copy)]
+struct Open {
+    link: usize,
+    stream: u32,
+    /// How much the link had received when the request was opened.
+    heard: u64,
 }
 
 /// One of the connections asked for: at most one link at a time takes new requests for it.
@@ -123,8 +111,7 @@ pub struct Grpc {
     /// By mio token; draining ones have no seat any more.
     links: Vec<Option<Link>>,
     seats: Vec<Seat>,
-    waiting: VecDeque<Waiting>,
-    places: Vec<Place>,
+    requests: Requests<Suffix, Open>,
     /// Counts calls of `poll`.
     turn: u64,
     buffer: Vec<u8>,
@@ -159,10 +146,7 @@ impl Grpc {
             grpc.poll(clock, until, &mut events);
             let tries = grpc.target.addresses.len() as u32;
             let given_up = grpc.seats.iter().find(|seat| seat.failures >= tries).and_then(|seat| seat.reason.clone());
-            let interrupted = || (!go_on()).then(|| Failure::new(Code::ConnectFailed, "interrupted"));
-            if let Some(failure) = given_up.or_else(interrupted) {
-                return Err(Error::Connect { endpoint: grpc.target.endpoint, reason: failure.message });
-            }
+            wire::give_up(&grpc.target.endpoint, given_up, go_on())?;
         }
         grpc.traffic = Traffic::default();
         Ok(grpc)
@@ -176,8 +160,7 @@ impl Grpc {
             ready: Vec::new(),
             links: Vec::new(),
             seats: vec![Seat::default(); target.connections],
-            waiting: VecDeque::new(),
-            places: Vec::new(),
+            requests: Requests::default(),
             turn: 0,
             buffer: vec![0; READ_BUFFER],
             pulses: Vec::new(),
@@ -213,15 +196,9 @@ impl Grpc {
         connection.compressed = self.target.compressed;
         connection.limit_streams(self.target.max_streams);
         let deadline = now.saturating_add(self.target.connect_timeout_ns);
-        let registry = self.reactor.registry();
-        let link = match self.target.tls.as_ref().map(Tls::connection).transpose() {
-            Ok(tls) => Link::dial(address, tls, connection, deadline, registry, Token(slot))
-                .map_err(|error| connect_failure(&error)),
-            Err(error) => Err(Failure::new(Code::Tls, format!("TLS: {error}"))),
-        };
-        match link {
-            Ok(link) => {
-                self.links[slot] = Some(link);
+        match Wire::dial(address, self.target.tls.as_ref(), self.reactor.registry(), Token(slot)) {
+            Ok(wire) => {
+                self.links[slot] = Some(Link::new(wire, connection, deadline));
                 self.seats[seat].link = Some(slot);
             }
             Err(failure) => {
@@ -273,10 +250,7 @@ impl Grpc {
         if self.links.iter().flatten().any(|link| link.connection.has_room()) {
             return;
         }
-        for waiting in self.waiting.drain(..) {
-            self.places[waiting.token as usize] = Place::Nowhere;
-            events.push(Event::Done { token: waiting.token, at: now, outcome: Err(failure.clone()) });
-        }
+        self.requests.fail(self.requests.waiting(), failure, now, events);
     }
 
     /// Pass on what the link's connection had to say.
@@ -285,7 +259,7 @@ impl Grpc {
             match pulse {
                 Pulse::Ready => self.traffic.reconnects += 1,
                 Pulse::Done { token, outcome } => {
-                    self.places[token as usize] = Place::Nowhere;
+                    self.requests.done(token);
                     if let Some(link) = &mut self.links[slot] {
                         link.answered += 1;
                         link.forget(token);
@@ -295,34 +269,24 @@ impl Grpc {
                 Pulse::First { token } => events.push(Event::First { token, at }),
                 Pulse::Response { token } => events.push(Event::Response { token, at }),
                 Pulse::Unprocessed { token, payload, suffix } => {
-                    self.places[token as usize] = Place::Waiting;
                     if let Some(link) = &mut self.links[slot] {
                         link.forget(token);
                     }
                     // A turn of its own: its first sending did not count.
-                    self.waiting.push_front(Waiting { token, payload, suffix, turn: u64::MAX });
+                    self.requests.wait_again(Waiting { token, payload, say: suffix, turn: u64::MAX });
                 }
             }
         }
     }
 
-    #[inline]
-    fn wait(&mut self, token: u32, payload: u32, suffix: Suffix) {
-        if self.places.len() <= token as usize {
-            self.places.resize(token as usize + 1, Place::Nowhere);
-        }
-        self.places[token as usize] = Place::Waiting;
-        self.waiting.push_back(Waiting { token, payload, suffix, turn: self.turn });
-    }
-
     /// Open as many waiting requests as the connections have room for, each on the least busy one.
     fn open_waiting(&mut self) {
-        while !self.waiting.is_empty() {
+        while self.requests.waiting() > 0 {
             let Some(slot) = self.least_busy() else { return };
             let Some(link) = &mut self.links[slot] else { return };
-            let Some(Waiting { token, payload, suffix, turn }) = self.waiting.pop_front() else { return };
-            let stream = link.open(token, payload, suffix, turn);
-            self.places[token as usize] = Place::Open { link: slot, stream, heard: link.heard };
+            let Some(Waiting { token, payload, say, turn }) = self.requests.take() else { return };
+            let stream = link.open(token, payload, say, turn);
+            self.requests.put(token, Open { link: slot, stream, heard: link.heard });
         }
     }
 
@@ -409,26 +373,22 @@ impl AsRawFd for Grpc {
 impl Transport for Grpc {
     #[inline]
     fn submit(&mut self, token: u32, payload: u32) {
-        self.wait(token, payload, None);
+        self.requests.wait(Waiting { token, payload, say: None, turn: self.turn });
     }
 
     #[inline]
     fn submit_in(&mut self, token: u32, payload: u32, correlation: Correlation) {
-        self.wait(token, payload, Some(of_sequence(correlation)));
+        let say = Some(of_sequence(correlation));
+        self.requests.wait(Waiting { token, payload, say, turn: self.turn });
     }
 
     fn cancel(&mut self, token: u32) {
-        match std::mem::replace(&mut self.places[token as usize], Place::Nowhere) {
-            Place::Nowhere => {}
-            Place::Waiting => self.waiting.retain(|waiting| waiting.token != token),
-            Place::Open { link: slot, stream, heard } => {
-                let Some(link) = &mut self.links[slot] else { return };
-                link.forget(token);
-                link.connection.cancel(stream);
-                if link.heard == heard {
-                    link.suspect(stream);
-                }
-            }
+        let Some(Open { link: slot, stream, heard }) = self.requests.cancel(token) else { return };
+        let Some(link) = &mut self.links[slot] else { return };
+        link.forget(token);
+        link.connection.cancel(stream);
+        if link.heard == heard {
+            link.suspect(stream);
         }
     }
 

@@ -9,13 +9,13 @@ use crate::error::{Code, Error, Failure};
 use crate::payload::Pool;
 use crate::plan;
 use crate::reactor::{Reactor, Ready};
+use crate::requests::{Requests, Waiting};
 use crate::sequences::Correlation;
 use crate::tls::Tls;
 use crate::transport::{Clock, Event, Traffic, Transport};
-use crate::wire::{self, FIRST_BACKOFF_NS, Wire, connect_failure};
+use crate::wire::{self, FIRST_BACKOFF_NS, Wire};
 use link::{Exchange, Flushed, Heard, Link, Patch};
 use mio::Token;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -79,22 +79,6 @@ fn head(http: &plan::Http, endpoint: &str) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// Where a request is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
-    Waiting,
-    On(usize),
-}
-
-/// A request that is on no connection yet.
-struct Waiting {
-    token: u32,
-    payload: u32,
-    correlation: Option<Correlation>,
-    turn: u64,
-}
-
 pub struct Http {
     target: Target,
     pool: Arc<Pool>,
@@ -111,8 +95,8 @@ pub struct Http {
     /// With something to write.
     dirty: Vec<usize>,
     connecting: Vec<usize>,
-    waiting: VecDeque<Waiting>,
-    places: Vec<Place>,
+    /// On a connection: which one.
+    requests: Requests<Option<Correlation>, usize>,
     /// Counts calls of `poll`.
     turn: u64,
     retry_at: u64,
@@ -158,10 +142,7 @@ impl Http {
             }
             http.poll(clock, now + FIRST_BACKOFF_NS, &mut events);
             let given_up = if http.failures >= tries { http.reason.clone() } else { None };
-            let interrupted = || (!go_on()).then(|| Failure::new(Code::ConnectFailed, "interrupted"));
-            if let Some(failure) = given_up.or_else(interrupted) {
-                return Err(Error::Connect { endpoint: http.target.endpoint, reason: failure.message });
-            }
+            wire::give_up(&http.target.endpoint, given_up, go_on())?;
         }
         http.traffic = Traffic::default();
         http.gone = 0;
@@ -182,8 +163,7 @@ impl Http {
             idle: Vec::new(),
             dirty: Vec::new(),
             connecting: Vec::new(),
-            waiting: VecDeque::new(),
-            places: Vec::new(),
+            requests: Requests::default(),
             turn: 0,
             retry_at: 0,
             failures: 0,
@@ -203,7 +183,7 @@ impl Http {
 
     /// As many more connections as there are requests without one.
     fn dial_for_waiting(&mut self, now: u64, events: &mut Vec<Event>) {
-        let wanted = self.waiting.len().saturating_sub(self.idle.len() + self.connecting.len());
+        let wanted = self.requests.waiting().saturating_sub(self.idle.len() + self.connecting.len());
         for _ in 0..wanted {
             if self.retry_at > now || self.open() >= self.target.connections {
                 return;
@@ -218,11 +198,7 @@ impl Http {
             self.links.len() - 1
         });
         let address = self.target.addresses[self.address % self.target.addresses.len()];
-        let wire = match self.target.tls.as_ref().map(Tls::connection).transpose() {
-            Ok(tls) => Wire::dial(address, tls, self.reactor.registry(), Token(slot)).map_err(|e| connect_failure(&e)),
-            Err(error) => Err(Failure::new(Code::Tls, format!("TLS: {error}"))),
-        };
-        match wire {
+        match Wire::dial(address, self.target.tls.as_ref(), self.reactor.registry(), Token(slot)) {
             Ok(wire) => {
                 let deadline = now.saturating_add(self.target.connect_timeout_ns);
                 self.links[slot] = Some(Link::new(wire, deadline, self.attempt, self.target.bodiless));
@@ -232,7 +208,7 @@ impl Http {
                 self.vacant.push(slot);
                 self.address += 1;
                 self.failed(self.attempt, &failure, now);
-                self.fail_one_waiting(failure, now, events);
+                self.requests.fail(1, &failure, now, events);
             }
         }
     }
@@ -244,13 +220,6 @@ impl Http {
             self.attempt += 1;
             self.failures += 1;
             self.retry_at = now + wire::backoff_ns(self.failures);
-        }
-    }
-
-    fn fail_one_waiting(&mut self, failure: Failure, at: u64, events: &mut Vec<Event>) {
-        if let Some(waiting) = self.waiting.pop_front() {
-            self.places[waiting.token as usize] = Place::Nowhere;
-            events.push(Event::Done { token: waiting.token, at, outcome: Err(failure) });
         }
     }
 
@@ -271,12 +240,12 @@ impl Http {
     fn lose(&mut self, slot: usize, failure: Failure, at: u64, events: &mut Vec<Event>) {
         let Some(mut link) = self.close(slot) else { return };
         if let Some(exchange) = link.exchange.take() {
-            self.places[exchange.token as usize] = Place::Nowhere;
+            self.requests.done(exchange.token);
             events.push(Event::Done { token: exchange.token, at, outcome: Err(failure.clone()) });
         } else if !link.wire.is_open() {
             self.address += 1;
-            if self.waiting.len() > self.connecting.len() {
-                self.fail_one_waiting(failure.clone(), at, events);
+            if self.requests.waiting() > self.connecting.len() {
+                self.requests.fail(1, &failure, at, events);
             }
         }
         if link.answered == 0 {
@@ -284,29 +253,20 @@ impl Http {
         }
     }
 
-    #[inline]
-    fn wait(&mut self, token: u32, payload: u32, correlation: Option<Correlation>) {
-        if self.places.len() <= token as usize {
-            self.places.resize(token as usize + 1, Place::Nowhere);
-        }
-        self.places[token as usize] = Place::Waiting;
-        self.waiting.push_back(Waiting { token, payload, correlation, turn: self.turn });
-    }
-
     /// Give waiting requests to idle connections.
     fn open_waiting(&mut self) {
-        while !self.waiting.is_empty() {
+        while self.requests.waiting() > 0 {
             let Some(slot) = self.idle.pop() else { return };
-            let Some(waiting) = self.waiting.pop_front() else { return };
+            let Some(waiting) = self.requests.take() else { return };
             let Some(link) = &mut self.links[slot] else { continue };
             let (head, payload) = (&self.target.head, waiting.payload);
             let patch = |correlation| Patch { at: self.rooms[payload as usize], correlation };
             let exchange = Exchange::new(waiting.token, waiting.turn);
-            link.open(exchange, head, &self.pool, payload, waiting.correlation.map(patch));
+            link.open(exchange, head, &self.pool, payload, waiting.say.map(patch));
             if self.checker.as_ref().is_some_and(|checker| self.sampler.is_next(checker)) {
                 link.sample(payload);
             }
-            self.places[waiting.token as usize] = Place::On(slot);
+            self.requests.put(waiting.token, slot);
             self.dirty.push(slot);
         }
     }
@@ -374,7 +334,7 @@ impl Http {
         }
         if let Some(exchange) = &link.exchange {
             let token = exchange.token;
-            self.places[token as usize] = Place::Nowhere;
+            self.requests.done(token);
             events.push(Event::Done { token, at, outcome });
         }
         self.failures = 0;
@@ -405,7 +365,7 @@ impl Http {
     /// Next time at which something must happen although no byte arrives.
     fn own_deadline(&self, now: u64) -> u64 {
         // A retry that was due already waits for a free connection, not for the time.
-        let retry = Some(self.retry_at).filter(|&at| at > now && !self.waiting.is_empty());
+        let retry = Some(self.retry_at).filter(|&at| at > now && self.requests.waiting() > 0);
         let connect = self.connecting.iter().filter_map(|&slot| self.links[slot].as_ref()).map(|link| link.deadline);
         connect.chain(retry).min().unwrap_or(u64::MAX)
     }
@@ -430,26 +390,24 @@ impl AsRawFd for Http {
 impl Transport for Http {
     #[inline]
     fn submit(&mut self, token: u32, payload: u32) {
-        self.wait(token, payload, None);
+        self.requests.wait(Waiting { token, payload, say: None, turn: self.turn });
     }
 
     #[inline]
     fn submit_in(&mut self, token: u32, payload: u32, correlation: Correlation) {
-        self.wait(token, payload, Some(correlation));
+        self.requests.wait(Waiting { token, payload, say: Some(correlation), turn: self.turn });
     }
 
     fn cancel(&mut self, token: u32) {
-        match std::mem::replace(&mut self.places[token as usize], Place::Nowhere) {
-            Place::Nowhere => {}
-            Place::Waiting => self.waiting.retain(|waiting| waiting.token != token),
+        if let Some(slot) = self.requests.cancel(token) {
             // The answer may still come: nothing else can use this connection.
-            Place::On(slot) => drop(self.close(slot)),
+            drop(self.close(slot));
         }
     }
 
     fn poll(&mut self, clock: &impl Clock, until: u64, events: &mut Vec<Event>) {
         let now = clock.now();
-        if !self.waiting.is_empty() {
+        if self.requests.waiting() > 0 {
             self.dial_for_waiting(now, events);
             self.open_waiting();
         }

@@ -6,6 +6,9 @@ pub mod hpack;
 mod huffman;
 pub mod outbox;
 
+/// Bytes before each gRPC message: whether it is compressed, and how long it is.
+pub const PREFIX_LEN: usize = 5;
+
 /// The peer broke the protocol; the connection must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Violation {

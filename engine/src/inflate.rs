@@ -3,6 +3,8 @@
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use std::io::Read;
 
+/// Answers that are put together to be read are no larger: none that a model gives is.
+pub const MAX_ANSWER: usize = 1 << 30;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// What gzip or zlib bytes hold (gRPC and HTTP call zlib `deflate`); the first bytes tell them apart. None where they

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod random;
 pub mod reactor;
 pub mod recorder;
+pub mod requests;
 pub mod run;
 pub mod schedule;
 pub mod scheduling;

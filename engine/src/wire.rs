@@ -1,6 +1,7 @@
 //! The bytes of one connection: a socket that never blocks, in clear text or under TLS.
 
 use crate::error::{Code, Error, Failure};
+use crate::tls::Tls;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::ClientConnection;
@@ -16,6 +17,14 @@ pub fn backoff_ns(failures: u32) -> u64 {
     (FIRST_BACKOFF_NS << failures.saturating_sub(1).min(10)).min(LONGEST_BACKOFF_NS)
 }
 
+/// The error of a run that cannot begin: nobody can be reached, for this reason, or somebody ends the wait.
+pub fn give_up(endpoint: &str, reason: Option<Failure>, go_on: bool) -> Result<(), Error> {
+    match reason.map(|failure| failure.message).or_else(|| (!go_on).then(|| "interrupted".to_owned())) {
+        Some(reason) => Err(Error::Connect { endpoint: endpoint.to_owned(), reason }),
+        None => Ok(()),
+    }
+}
+
 pub struct Wire {
     socket: TcpStream,
     tls: Option<Box<ClientConnection>>,
@@ -23,14 +32,12 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn dial(
-        address: SocketAddr,
-        tls: Option<ClientConnection>,
-        registry: &Registry,
-        token: Token,
-    ) -> io::Result<Wire> {
-        let mut socket = TcpStream::connect(address)?;
-        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+    pub fn dial(address: SocketAddr, tls: Option<&Tls>, registry: &Registry, token: Token) -> Result<Wire, Failure> {
+        let tls = tls.map(Tls::connection).transpose();
+        let tls = tls.map_err(|error| Failure::new(Code::Tls, format!("TLS: {error}")))?;
+        let mut socket = TcpStream::connect(address).map_err(|error| connect_failure(&error))?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut socket, token, interest).map_err(|error| connect_failure(&error))?;
         Ok(Wire { socket, tls: tls.map(Box::new), connected: false })
     }
 

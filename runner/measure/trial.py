@@ -7,17 +7,14 @@ and the caller asks the server itself whether it is still there. Ctrl-C and defe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from typing import Any
+from functools import cached_property
 
 from runner.errors import LoadError, RunnerError, ServiceError, UsageError
-from runner.load.engine import Engine, LoadResult
-from runner.load.plan import Drawing, LoadPlan
-from runner.load.references import References
+from runner.load.engine import LoadResult, Slice
+from runner.load.plan import LoadPlan
 from runner.measure import windows
 from runner.measure.extras import plan_extras
 from runner.measure.judge import Evidence, judge, state_of
@@ -28,27 +25,22 @@ from runner.measure.loads import (
     schedule_facts,
     schedule_of,
     seed_of,
-    settings_for,
     slots_of,
 )
-from runner.measure.peers import Peer, Readings, check_peers, growth, readings, spread
+from runner.measure.orders import Orders, Requests, Target
+from runner.measure.peers import Readings, check_peers, growth, spread
 from runner.measure.raw import Raw, write_raw
-from runner.measure.series import Series
-from runner.measure.settings import MeasureSettings, resolve
+from runner.measure.series import Series, Window
+from runner.measure.settings import MeasureSettings
 from runner.measure.summary import Findings, encoded_histograms, summarise
-from runner.measure.tally import Judge, decide_by_verdict, tally
 from runner.measure.telemetry.collect import observe
 from runner.measure.telemetry.sampler import Recorder
 from runner.measure.transport import transport
-from runner.measure.watch import OnProgress, Rule, Watch
+from runner.measure.watch import Watch
 from runner.measure.whole import closed_slices, whole_load
-from runner.results.capacity import Probe
-from runner.results.records import Counts, ModelStatistics, Trial
-from runner.runtimes.interrupts import Stop
+from runner.results.records import Counts, Trial
 from runner.scenario.case import Case, client_cpus
-from runner.scenario.schema import Load
-from runner.services.base import Endpoint, Service
-from runner.services.pipeline import Pipeline
+from runner.scenario.schema import Scenario
 
 SAFETY_S = 5.0
 """The engine's own limit lies so far behind the deadline of the stop rule."""
@@ -58,120 +50,22 @@ SETTLE_S = 2.0
 SETTLE_STEP_S = 0.02
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What a trial is run against."""
-
-    engine: Engine
-    endpoint: Endpoint
-    service: Service
-    pipeline: Pipeline
-    """Whose counters are read."""
-    server_check: Callable[[], None]
-    """Raises `ServiceError` when the server is gone."""
-    peers: Sequence[Peer] = ()
-    """Further servers that share the load."""
-
-    @property
-    def services(self) -> tuple[Service, ...]:
-        """Of every server, the launched one first."""
-        return (self.service, *(peer.service for peer in self.peers))
-
-    def readings(self) -> Readings:
-        """Counters of every model of the pipeline on every server, those called by its code last."""
-        return readings(self.services, (*self.pipeline.models, *self.pipeline.bls))
-
-    def served(self, growth: Sequence[ModelStatistics]) -> dict[str, Any]:
-        """What all servers together say of the pipeline, as fields of a trial; each has the same instances."""
-        count, servers = len(self.pipeline.models), len(self.services)
-        facts = (replace(each, instances=each.instances and each.instances * servers) for each in self.pipeline.facts)
-        return {"server": tuple(growth[:count]), "bls": tuple(growth[count:]), "facts": tuple(facts)}
-
-
-def measure_case(
-    case: Case,
-    *,
-    engine: Engine,
-    payloads: Sequence[bytes],
-    endpoint: Endpoint,
-    service: Service,
-    pipeline: Pipeline,
-    drawing: Drawing = Drawing(),  # noqa: B008  # frozen
-    labels: Mapping[str, str] | None = None,
-    server_check: Callable[[], None] = lambda: None,
-    settings: MeasureSettings | None = None,
-    on_progress: OnProgress | None = None,
-    ceiling_per_s: float | None = None,
-    records: Path | None = None,
-    raw: Path | None = None,
-    telemetry: Recorder | None = None,
-    references: References = References(),  # noqa: B008  # frozen
-    stop: Stop | None = None,
-    peers: Sequence[Peer] = (),
-    verdict: Judge | None = None,
-) -> Trial:
-    """Measure one case; `settings` are the scenario's own unless given.
-
-    What the numbers are made from is kept in the file `raw`. A probe of a search, which `settings.limit` makes of it,
-    lasts until there is a `verdict`.
-    """
+def measure_case(case: Case, target: Target, requests: Requests, orders: Orders | None = None) -> Trial:
+    """Measure one case."""
     import scipy.special  # noqa: F401  # before the load: importing it during the window would take the server's CPU
 
-    target = Target(
-        engine=engine, endpoint=endpoint, service=service, pipeline=pipeline, server_check=server_check, peers=peers
-    )
-    settings = settings_for(settings or resolve(case.scenario.measure), case.scenario.load)
-    blank = _blank(case, labels or {})
+    orders = orders or Orders()
+    settings = orders.resolved(case)
+    blank = _blank(case, orders.labels)
     began = time.monotonic()
     try:
-        scenario = case.scenario
-        check_peers(service, peers, scenario.workload.model)
-        orders = _Orders(
-            drawing=drawing,
-            settings=settings,
-            extras=plan_extras(
-                scenario.workload, scenario.load, service, payloads, records, references, streams=drawing.data_streams
-            ),
-            on_progress=on_progress,
-            stop=stop or Stop(),
-            ceiling_per_s=ceiling_per_s,
-            raw=raw,
-            telemetry=telemetry or Recorder(),
-            verdict=verdict,
-        )
-        trial = _measured(case, blank, target, payloads, orders)
+        check_peers(target.service, target.peers, case.scenario.workload.model)
+        trial = _measured(case, blank, target, requests, orders, settings)
         if orders.stop.asked() and not settings.soak:
             trial = replace(trial, state="interrupted")
     except (ServiceError, LoadError, UsageError) as error:
         trial = replace(blank, failure=failure_text(error))
     return replace(trial, elapsed_s=time.monotonic() - began)
-
-
-@dataclass(frozen=True)
-class _Orders:
-    """How the load is to go and what is kept of it, beside what the case says."""
-
-    drawing: Drawing
-    settings: MeasureSettings
-    extras: Mapping[str, Any]
-    on_progress: OnProgress | None
-    stop: Stop
-    ceiling_per_s: float | None
-    raw: Path | None
-    """Where the closed slices go."""
-    telemetry: Recorder
-    verdict: Judge | None
-
-    def rule(self, load: Load) -> Rule | None:
-        """What ends a probe, unless three windows do."""
-        if self.verdict is None or self.settings.windows is not None:
-            return None
-        return partial(decide_by_verdict, judge=self.verdict, asked_per_s=asked_per_s(load))
-
-    def probed(self, window: Series, load: Load, steady: bool) -> Probe | None:
-        """The verdict on what the window counted, if somebody asked for one."""
-        limit = self.settings.limit
-        return self.verdict(tally(window, limit, asked_per_s(load), steady)) if limit and self.verdict else None
 
 
 def failed_trial(case: Case, error: RunnerError, labels: Mapping[str, str] | None = None) -> Trial:
@@ -196,28 +90,33 @@ def _blank(case: Case, labels: Mapping[str, str]) -> Trial:
 
 
 def _measured(
-    case: Case,
-    blank: Trial,
-    target: Target,
-    payloads: Sequence[bytes],
-    orders: _Orders,
+    case: Case, blank: Trial, target: Target, requests: Requests, orders: Orders, settings: MeasureSettings
 ) -> Trial:
-    settings = orders.settings
-    plan = replace(orders.drawing.applied(load_plan(case, target, settings)), **orders.extras)
-    blank = replace(blank, labels={**blank.labels, **schedule_facts(case.scenario.load)})
+    workload, load = case.scenario.workload, case.scenario.load
+    extras = plan_extras(
+        workload,
+        load,
+        target.service,
+        requests.messages,
+        orders.records,
+        requests.references,
+        streams=requests.drawing.data_streams,
+    )
+    plan = replace(requests.drawing.applied(load_plan(case, target, settings)), **extras)
+    blank = replace(blank, labels={**blank.labels, **schedule_facts(load)})
     watch = Watch(
         settings,
-        slots_of(case.scenario.load),
+        slots_of(load),
         blank.batch,
         target.server_check,
         orders.on_progress,
         orders.stop.asked,
-        orders.rule(case.scenario.load),
+        orders.rule(settings, load),
     )
-    before = target.readings()
-    with orders.telemetry as telemetry:
+    before, recorder = target.readings(), orders.telemetry or Recorder()
+    with recorder as telemetry:
         with orders.stop.listening():
-            result = watch.whole(target.engine.run(plan, payloads, watch))
+            result = watch.whole(target.engine.run(plan, requests.messages, watch))
         telemetry.align(result.started_unix_ns)
         recorded = replace(blank, counts=counts_of(result), errors=dict(result.examples))
         try:
@@ -229,45 +128,102 @@ def _measured(
         except ServiceError as error:
             return replace(recorded, failure=failure_text(error))
     recorded = replace(recorded, **target.served(counted.models), whole=whole_load(result))
-    return _judged(recorded, watch, result, case, orders, counted.restarted)
+    return _judged(recorded, _Ran(case.scenario, watch, result, recorder), orders, counted.restarted)
 
 
-def _judged(
-    recorded: Trial,
-    watch: Watch,
-    result: LoadResult,
-    case: Case,
-    orders: _Orders,
-    restarted: tuple[str, ...],
-) -> Trial:
+@dataclass(frozen=True)
+class _Ran:
+    """A load that came to its end, and what watched it."""
+
+    scenario: Scenario
+    watch: Watch
+    result: LoadResult
+    telemetry: Recorder
+
+    @property
+    def slots(self) -> int | None:
+        """Requests in flight of a closed loop."""
+        return None if is_open(self.scenario.load) else slots_of(self.scenario.load)
+
+    @cached_property
+    def slices(self) -> Sequence[Slice]:
+        return closed_slices(self.result, self.watch.settings)
+
+    @cached_property
+    def window(self) -> Window:
+        return self.watch.window(self.result)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing completed in the window."""
+        start_ns, end_ns = self.window.start_ns, self.window.end_ns
+        return not any(s.ok for s in self.slices if start_ns < s.end_ns <= end_ns)
+
+    def findings(self, batch: int) -> Findings:
+        """Every number of the window."""
+        return summarise(
+            self.slices,
+            self.window,
+            batch=batch,
+            workers=self.result.workers,
+            settings=self.watch.settings,
+            steady=self.watch.warmup.steady,
+            stop_reason=self.watch.reason,
+            is_open=is_open(self.scenario.load),
+            floor_ns=self.watch.warmup.floor_ns,
+            slots=self.slots,
+        )
+
+    def evidence(self, recorded: Trial, findings: Findings) -> Evidence:
+        """What the load and its case say."""
+        load, watch = self.scenario.load, self.watch
+        return Evidence(
+            findings=findings,
+            counts=counts_of(self.result),
+            settings=watch.settings,
+            batch=recorded.batch,
+            steady=watch.warmup.steady,
+            wanted_warmup=watch.warmup.wanted,
+            apart=watch.apart,
+            warmup_per_slot=watch.warmup.requests_per_slot,
+            aborted=watch.aborted,
+            server=recorded.server,
+            cache_declared=any(flag.startswith("cache-config") for flag in self.scenario.server.flags),
+            items=_items(self.result),
+            asked_per_s=asked_per_s(load),
+            is_open=is_open(load),
+            stationary=not ends_by_itself(load),
+            longest_ms=max(s.latency_max_ns for s in self.slices if s.end_ns > self.window.start_ns) / 1e6,
+        )
+
+    def raw(self, evidence: Evidence) -> Raw:
+        """What the numbers are made from."""
+        return Raw.of(
+            self.slices,
+            self.window,
+            evidence,
+            workers=self.result.workers,
+            slots=self.slots,
+            floor_ns=self.watch.warmup.floor_ns,
+            stop_reason=self.watch.reason,
+        )
+
+
+def _judged(recorded: Trial, ran: _Ran, orders: Orders, restarted: tuple[str, ...]) -> Trial:
     """Numbers and flags of a load that ran; failed when nothing completed in its window."""
-    counts, load, settings = counts_of(result), case.scenario.load, orders.settings
-    slots = None if is_open(load) else slots_of(load)
-    window = watch.window(result)
-    slices = closed_slices(result, settings)
-    if not any(s.ok for s in slices if window.start_ns < s.end_ns <= window.end_ns):
-        return replace(recorded, failure=_nothing_measured(counts, result))
-    findings = summarise(
-        slices,
-        window,
-        batch=recorded.batch,
-        workers=result.workers,
-        settings=settings,
-        steady=watch.warmup.steady,
-        stop_reason=watch.reason,
-        is_open=is_open(load),
-        floor_ns=watch.warmup.floor_ns,
-        slots=slots,
-    )
-    observed = observe(orders.telemetry, window, settings.profile)
+    if ran.is_empty:
+        return replace(recorded, failure=_nothing_measured(counts_of(ran.result), ran.result))
+    watch, settings = ran.watch, ran.watch.settings
+    findings = ran.findings(recorded.batch)
+    observed = observe(ran.telemetry, ran.window, settings.profile)
     evidence = replace(
-        _evidence(recorded, watch, result, case, findings),
+        ran.evidence(recorded, findings),
         restarted=restarted,
         ceiling_per_s=orders.ceiling_per_s,
-        longest_ms=max(s.latency_max_ns for s in slices if s.end_ns > window.start_ns) / 1e6,
         extra=observed.flags,
     )
     flags = judge(evidence)
+    counted = Series.of(ran.slices).within(ran.window)
     trial = replace(
         recorded,
         state=state_of(flags),
@@ -276,35 +232,10 @@ def _judged(
         histograms=encoded_histograms(findings),
         telemetry=observed.series,
         telemetry_absent=observed.absent,
-        probe=orders.probed(Series.of(slices).within(window), load, watch.warmup.steady),
+        probe=orders.probed(settings, counted, ran.scenario.load, watch.warmup.steady),
         slo=watch.slo.outcome() if watch.slo is not None else None,
     )
-    if orders.raw is None:
-        return trial
-    how = {"workers": result.workers, "slots": slots, "floor_ns": watch.warmup.floor_ns, "stop_reason": watch.reason}
-    return replace(trial, raw=write_raw(orders.raw, trial, Raw.of(slices, window, evidence, **how)))
-
-
-def _evidence(recorded: Trial, watch: Watch, result: LoadResult, case: Case, findings: Findings) -> Evidence:
-    """What the load and its case say."""
-    load = case.scenario.load
-    return Evidence(
-        findings=findings,
-        counts=counts_of(result),
-        settings=watch.settings,
-        batch=recorded.batch,
-        steady=watch.warmup.steady,
-        wanted_warmup=watch.warmup.wanted,
-        apart=watch.apart,
-        warmup_per_slot=watch.warmup.requests_per_slot,
-        aborted=watch.aborted,
-        server=recorded.server,
-        cache_declared=any(flag.startswith("cache-config") for flag in case.scenario.server.flags),
-        items=_items(result),
-        asked_per_s=asked_per_s(load),
-        is_open=is_open(load),
-        stationary=not ends_by_itself(load),
-    )
+    return trial if orders.raw is None else replace(trial, raw=write_raw(orders.raw, trial, ran.raw(evidence)))
 
 
 def _items(result: LoadResult) -> int | None:

@@ -9,8 +9,8 @@ from runner.errors import RigError
 from runner.results.directory import RunDirectory, digest_of
 from runner.results.files import sha256_of
 from runner.results.manifest import Manifest, artefacts_in
-from runner.results.secrets import HIDDEN
 from runner.results.verification import Discrepancy
+from runner.scenario.secrets import HIDDEN
 
 
 def check_digests(directory: RunDirectory, manifest: Manifest) -> Iterator[Discrepancy]:

@@ -101,8 +101,8 @@ def read_journal(path: Path) -> JournalContent:
 def _entry(path: Path, number: int, raw: bytes, last: bool) -> Entry | None:
     try:
         value = json.loads(raw)
-    except ValueError as error:
-        if last:
+    except (ValueError, RecursionError) as error:
+        if last and isinstance(error, ValueError):
             return None  # a power cut can leave the end of a line without its beginning
         raise _damaged(path, number, f"is not JSON ({error})") from error
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):

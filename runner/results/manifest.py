@@ -94,7 +94,7 @@ def read_manifest(path: Path) -> Manifest:
         value = json.loads(path.read_bytes())
     except OSError as error:
         raise RigError(f"cannot read {path}: {error.strerror}", hint="is this a run directory?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RigError(f"{path} is not JSON: {error}", hint="restore it from a copy") from error
     check_schema(path, value.get("schema") if isinstance(value, dict) else None)
     try:

@@ -15,6 +15,7 @@ from runner.results.manifest import Manifest, check_schema, read_manifest
 from runner.results.records import Trial
 from runner.results.repeats import Spread, pooled
 from runner.results.study_events import STUDY_EVENTS, StudyEvent, StudyLog
+from runner.scenario.limits import MAX_REPEATS
 
 if TYPE_CHECKING:
     from runner.scenario.case import Case
@@ -44,6 +45,11 @@ class PlannedCase:
     """Of the interval between repeats."""
     precision: dict[str, float] = field(default_factory=dict)
     """Relative half-width that is asked for: of `throughput`, `mean`, `p99`, …"""
+
+    def __post_init__(self) -> None:
+        """Every repeat of every case is listed when a run is read."""
+        if not 1 <= self.repeats <= MAX_REPEATS:
+            raise CodecError(f"{self.case_id}.repeats: expected 1 to {MAX_REPEATS}, got {self.repeats}")
 
     @classmethod
     def of(cls, case: Case) -> PlannedCase:

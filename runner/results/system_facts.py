@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.results.facts import fact, fields_of, hide_identifiers, nothing, text_of
-from runner.results.secrets import redact_text
+from runner.scenario.secrets import redact_text
 
 _LIMITS = {"open_files": "RLIMIT_NOFILE", "locked_memory_bytes": "RLIMIT_MEMLOCK", "processes": "RLIMIT_NPROC"}
 _CHOSEN = re.compile(r"\[(.+?)\]")

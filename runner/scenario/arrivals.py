@@ -119,7 +119,7 @@ def _from_json(path: Path, _parse: Callable[[str], int]) -> tuple[list[int], str
     try:
         steps = json.loads(content)["data"]
         flat = [step for each in steps for step in (each if isinstance(each, list) else [each])]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ArrivalsError(path, 0, 'expected {"data": [{…, "timestamp": [0]}, …]}') from None
     values = [_milliseconds(path, step, number) for number, step in enumerate(flat)]
     return values, hashlib.sha256(content).hexdigest()

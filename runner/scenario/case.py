@@ -16,7 +16,7 @@ class Case:
     id: str
     """Short and stable, for example `b8-c16-1a2b3c4d`: readable parameters, then a hash over all of them."""
     parameters: dict[str, Any]
-    """Address -> value, in the order of the axes."""
+    """Address -> value, in the order of the axes; secrets are masked, as they are in everything that is kept."""
     scenario: Scenario
     """Everything resolved for this point; only `${setup.…}` and `${run.dir}` remain symbolic."""
     server_key: str

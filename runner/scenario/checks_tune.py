@@ -21,6 +21,7 @@ from runner.scenario.predicate import Lookup, Predicate, PredicateError, parse
 from runner.scenario.resolving import Resolution
 from runner.scenario.schema_tune import Domain as Written
 from runner.scenario.schema_walk import known_addresses
+from runner.scenario.secrets import holds_secret
 from runner.scenario.tree import Node
 from runner.scenario.values import lookup_in
 
@@ -60,6 +61,7 @@ class _Checks:
         yield from self._overlaps()
         for address, entry in self._space.items():
             yield from _twice(address, entry)
+            yield from _told(address, entry)
             yield from self._values(address, entry)
             if entry.when is not None and entry.condition is not None:
                 yield from self._evaluated(entry.when, entry.condition, f"tune.space.{address}.when")
@@ -221,6 +223,15 @@ def _values(domain: Domain, node: Node) -> Sequence[Node]:
         return [child for _, child in listed.children()][:_MAX_TRIED]
     ends = {value_key(end): end for end in (domain.at(0.0), domain.at(1.0))}
     return [Node(end, node.place, node.key) for end in ends.values()]
+
+
+def _told(address: str, entry: _Entry) -> Iterator[Diagnostic]:
+    """A study goes on from the values in its journal, and ends with a file of them."""
+    if any(holds_secret(address, value.plain()) for value in entry.values):
+        message = f"`{address}` holds a secret, and a study writes down every value that it tries"
+        hint = "set it in `workload`, or compare the values with `matrix`, where they are masked"
+        place = entry.node.key or entry.node.place
+        yield diagnose("E131", place, message, address=f"tune.space.{address}", hint=hint)
 
 
 def _twice(address: str, entry: _Entry) -> Iterator[Diagnostic]:

@@ -18,6 +18,7 @@ from runner.scenario.loaded import LoadedScenario, digest_of
 from runner.scenario.points import MAX_POINTS, Point, points_of
 from runner.scenario.predicate import Predicate, PredicateError, parse
 from runner.scenario.schema import Scenario
+from runner.scenario.secrets import masked, redact_predicate
 from runner.scenario.values import lookup_in
 
 _SHORT_NAMES = {"workload.batch": "b", "load.concurrency": "c", "load.rate": "r"}
@@ -69,7 +70,7 @@ def _case(loaded: LoadedScenario, point: Point, skip: Sequence[Predicate]) -> Ca
         scenario = loaded.resolve_with(
             [Assignment("axis", address, value, value.key or value.place) for address, value in point.items()]
         )
-    parameters = {address: value.plain() for address, value in point.items()}
+    parameters = {address: masked(address, value.plain()) for address, value in point.items()}
     skipped = _skip_reason(loaded, scenario, skip)
     problem = _batch_problem(loaded, scenario, point) if skipped is None else None
     if problem is not None:
@@ -87,7 +88,7 @@ def case_at(loaded: LoadedScenario, values: Mapping[str, Any]) -> Case:
     problem = _batch_problem(loaded, scenario, {})
     if problem is not None:
         raise ScenarioError([problem])
-    parameters = dict(values)
+    parameters = {address: masked(address, value) for address, value in values.items()}
     return Case(case_id(parameters), parameters, scenario, server_key(scenario))
 
 
@@ -106,7 +107,7 @@ def _skip_reason(loaded: LoadedScenario, scenario: Scenario, skip: Sequence[Pred
     for index, predicate in enumerate(skip):
         try:
             if predicate.evaluate(lookup):
-                return predicate.text
+                return redact_predicate(predicate.text)
         except PredicateError as error:
             node = loaded.node(("matrix", "skip", index))
             raise ScenarioError([predicate_problem(error, node, f"matrix.skip.{index}", ())]) from None

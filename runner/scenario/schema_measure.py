@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Tag, model_validator
 
+from runner.scenario.limits import MAX_REPEATS
 from runner.scenario.schema_base import Percentile, Strict, number_or, refuse
 from runner.scenario.schema_telemetry import Telemetry
 from runner.units import Fraction, Ratio, Seconds
@@ -108,7 +109,7 @@ class Measure(Strict):
     profile: Literal["explore", "publish", "reference"] = "explore"
     """`explore`: seconds per point; `publish`: minutes, five times, each on a fresh server; `reference`: 64 requests
     without warm-up, as the DALI benchmark."""
-    repeats: int | None = Field(default=None, ge=1, le=1000)
+    repeats: int | None = Field(default=None, ge=1, le=MAX_REPEATS)
     """Measure each point so often; `publish` 5, else 1. The interval of a point is then that between its repeats."""
     stability: Stability = PrecisionStability()
     """What makes a point good enough to stop."""

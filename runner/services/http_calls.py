@@ -48,7 +48,7 @@ class HttpCalls:
         _, content = self.reach(method, path, doing, model, body)
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ServiceError(
                 f"could not {doing} at {self._address}: the answer is not JSON",
                 hint="this server does not speak Triton's KServe v2",
@@ -114,7 +114,7 @@ class HttpCalls:
         """What the server says, in its own words where it has any."""
         try:
             said = str(json.loads(content)["error"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             said = content[:300].decode(errors="replace").strip()
         where = f"could not {doing} at {self._address}: HTTP {status}: {said}"
         if is_unknown_model(said):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.results.files import sha256_of
 from runner.setup.base import Workbench
-from runner.setup.digest import file_digest
 from runner.setup.state import StateDirectory
 
 
@@ -26,7 +26,7 @@ def cached(state: StateDirectory, digest: str, bench: Workbench) -> Path | None:
     blob = state.blob(digest)
     if not blob.is_file():
         return None
-    if file_digest(blob) == digest:
+    if sha256_of(blob) == digest:
         bench.note(f"from the cache: {blob}")
         state.ledger.done("download", blob, group="downloads")
         return blob

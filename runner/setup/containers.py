@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import RigError, SetupError
-from runner.results.secrets import looks_secret
+from runner.results.secrets import redact
 from runner.scenario.schema import DockerLaunch, Gpus, Launch, TensorrtStep
 from runner.scenario.schema import Step as StepConfig
 from runner.scenario.schema_steps import ContainedStep
+from runner.scenario.secrets import looks_secret
 from runner.setup.base import Action, OnProgress, Parts, Progress, Workbench
 from runner.setup.digest import text_digest
 from runner.setup.fingerprint import flatten
 from runner.setup.ledger import Entry, Ledger
 from runner.setup.places import Call, Place, ThisMachine
-from runner.setup.process import TAIL_LINES, command_for, failure
+from runner.setup.process import TAIL_LINES, command_for, failure, left_out
 from runner.setup.reset import Removal
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class InContainer:
             with started(self.containers.client, plan, bench.note) as (container, refused):
                 plan = plan.without_ulimits(*refused)
                 bench.reproduce.write_text(_reproduce_text(bench, plan))
-                bench.note(f"$ {shlex.join(command_line(plan))}")
+                bench.note(f"$ {shlex.join(command_line(_told(plan)))}")
                 for line in _lines(container.logs(stream=True, follow=True)):
                     tail.append(line)
                     bench.note(line)
@@ -265,18 +266,23 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
         yield rest.decode(errors="replace").rstrip()
 
 
+def _told(plan: ContainerPlan) -> ContainerPlan:
+    return replace(plan, command=redact(plan.command))
+
+
 def _reproduce_text(bench: Workbench, plan: ContainerPlan) -> str:
     """A shell script that runs the same container as the caller, writing to a folder of the user's choice."""
     from runner.runtimes.docker.plan import command_line
 
+    told = _told(plan)
     binds = tuple(replace(bind, source=Path(_FOLDER)) if bind.writable else bind for bind in plan.binds)
-    passed = shlex.join(command_line(replace(plan, user=_USER, binds=binds)))
+    passed = shlex.join(command_line(replace(told, user=_USER, binds=binds)))
     for name in (_FOLDER, _USER):
         # The quoting keeps the shell from reading a word; these two it should.
         passed = passed.replace(name, f"'\"{name}\"'")
     return (
         f"#!/bin/sh\n# Repeats setup step `{bench.step}` without the runner. "
-        f"Usage: sh {bench.step}.reproduce.sh [FOLDER]\nset -eu\n"
+        f"Usage: sh {bench.step}.reproduce.sh [FOLDER]\n{left_out(plan.command, told.command)}set -eu\n"
         f'FOLDER="${{1:-./{bench.step}}}"\nmkdir -p "$FOLDER"\nFOLDER="$(cd "$FOLDER" && pwd)"\n'
         f'USER_AND_GROUP="$(id -u):$(id -g)"\nexec {passed}\n'
     )

@@ -10,16 +10,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from runner.results.files import replacing
+from runner.results.files import replacing, sha256_of
 
 _SETTLED_NS = 1_000_000_000
 """A file changed less than this ago may change again without a new timestamp: its digest is not remembered."""
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_digest(text: str) -> str:
@@ -54,7 +48,7 @@ class DigestCache:
         known = self._load().get(str(path))
         if known is not None and known[:3] == key:
             return str(known[3])
-        digest = file_digest(path)
+        digest = sha256_of(path)
         if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
             self._load()[str(path)] = [*key, digest]
             self._changed = True

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
 
 from runner.errors import SetupError
-from runner.results.secrets import redact_text
-from runner.setup.digest import file_digest
+from runner.results.files import sha256_of
+from runner.scenario.secrets import redact_text
 from runner.setup.failures import disk_problem, free_bytes, size_text
 
 _CHUNK = 1 << 20
@@ -122,13 +122,13 @@ class Download:
         if urlsplit(url).scheme not in {"http", "https", "file"}:
             raise SourceError("expected an http, https or file URL")
         self._fetch(url)
-        digest = file_digest(self._partial.path)
+        digest = sha256_of(self._partial.path)
         if self._resumed and self._source.sha256 not in {None, digest}:
             # The pieces may come from different files: once more from the start before anyone is blamed.
             self._told(url, "the continued file is not the expected one; from the start")
             self._partial.forget()
             self._fetch(url)
-            digest = file_digest(self._partial.path)
+            digest = sha256_of(self._partial.path)
         if self._source.sha256 not in {None, digest}:
             self._partial.forget()
             raise SourceError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ from urllib.parse import unquote, urlsplit
 from runner.errors import SetupError
 from runner.locks import locked
 from runner.scenario.schema import FetchStep
+from runner.scenario.secrets import redact_text
 from runner.setup.base import Artifact, Parts, Product, Workbench
 from runner.setup.blobs import Missing, cached, keep
 from runner.setup.digest import text_digest
 from runner.setup.download import Download, Retry, Source
+from runner.setup.process import left_out
 from runner.setup.state import StateDirectory
 from runner.setup.store import place_file, write_whole
 
@@ -43,7 +46,7 @@ class Fetch:
         """
         if not (self._expected() or self._trust):
             raise SetupError(
-                f"setup.{self.name}: {self._config.url} is not pinned: expected `sha256:`, got none",
+                f"setup.{self.name}: {redact_text(self._config.url)} is not pinned: expected `sha256:`, got none",
                 hint="add `sha256:` with the file's digest, or run once with --trust-first-use to record what comes",
             )
 
@@ -53,7 +56,7 @@ class Fetch:
         local = any(urlsplit(url).scheme == "file" for url in (self._config.url, *self._config.mirrors))
         if local or (digest and self._state.blob(digest).exists()):
             return None
-        return Missing(self.name, self._config.url, self._state.blob(digest) if digest else None)
+        return Missing(self.name, redact_text(self._config.url), self._state.blob(digest) if digest else None)
 
     def run(self, bench: Workbench) -> Product:
         self.check()
@@ -87,7 +90,7 @@ class Fetch:
             bench.say(message, done=done, total=total)
 
         source = Source((self._config.url, *self._config.mirrors), expected, self._config.size)
-        bench.note(f"sources: {' '.join(source.urls)}; sha256 {expected or 'not known yet'}")
+        bench.note(f"sources: {' '.join(map(redact_text, source.urls))}; sha256 {expected or 'not known yet'}")
         digest = Download(f"setup.{self.name}", source, partial, tell, self._retry).run()
         blob = keep(self._state, digest, partial)
         partial.with_suffix(".json").unlink(missing_ok=True)
@@ -101,12 +104,21 @@ class Fetch:
         write_whole(self._state.trusted, json.dumps(trusted, indent=1, sort_keys=True).encode())
 
     def _filename(self) -> str:
-        return self._config.filename or Path(unquote(urlsplit(self._config.url).path)).name or "download"
+        return self._config.filename or _last_name(self._config.url)
 
     def _reproduce(self, digest: str | None) -> str:
-        name = shlex.quote(self._filename())
+        name, url = shlex.quote(self._filename()), self._config.url
+        told = redact_text(url)
         check = f"printf '%s  %s' {digest} {name} | sha256sum --check -\n" if digest else ""
-        return f"#!/bin/sh\nset -eu\ncurl --fail --location --output {name} {shlex.quote(self._config.url)}\n{check}"
+        curl = f"curl --fail --location --output {name} {shlex.quote(told)}"
+        return f"#!/bin/sh\n{left_out([url], [told])}set -eu\n{curl}\n{check}"
+
+
+def _last_name(url: str) -> str:
+    """What the path of a URL ends with, where that can name a file in any folder."""
+    names = [name for name in re.split(r"[/\\]", unquote(urlsplit(url).path)) if name]
+    usable = names and names[-1] not in (".", "..") and names[-1].isprintable()
+    return names[-1] if usable else "download"
 
 
 def read_trusted(path: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from runner.scenario.secrets import looks_secret, redact_text
 from runner.setup.base import Parts
 from runner.setup.digest import text_digest
 
@@ -94,6 +95,8 @@ def imported_distributions(script: Path) -> tuple[str, ...]:
 def _sentence(key: str, old: str | None, new: str | None) -> str:
     if key.startswith("setup."):
         return f"{key} was rebuilt"
+    if key.startswith("args.") and looks_secret(key.removeprefix("args.")):
+        return f"{key} changed"
     if old is None:
         return f"{key} added: {_short(new)}"
     if new is None:
@@ -104,7 +107,7 @@ def _sentence(key: str, old: str | None, new: str | None) -> str:
 
 
 def _short(text: str | None) -> str:
-    text = str(text)
+    text = redact_text(str(text))
     return text[:12] if _is_digest(text) else text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from runner.errors import SetupError
+from runner.results.files import sha256_of
 from runner.scenario.schema import ScriptStep
 from runner.setup.base import Artifact, Parts, Product, Workbench
 from runner.setup.blobs import Missing, cached, keep
-from runner.setup.digest import file_digest
 from runner.setup.script import RunScript
 from runner.setup.state import StateDirectory
 from runner.setup.store import place_file
@@ -49,7 +49,7 @@ class PinnedScript:
         return Product(target, digest=self._digest)
 
     def _check(self, arrived: Path) -> None:
-        got = f"sha256 {file_digest(arrived)}" if arrived.is_file() else "a folder"
+        got = f"sha256 {sha256_of(arrived)}" if arrived.is_file() else "a folder"
         if got != f"sha256 {self._digest}":
             raise SetupError(
                 f"setup.{self.name}: {Path(self._config.script).name} wrote another file: "

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runner.errors import SetupError
+from runner.results.secrets import redact
+from runner.scenario.secrets import HIDDEN
 from runner.setup.base import Workbench
 
 _KEPT = (
@@ -64,7 +66,7 @@ def run_script(command: Sequence[str], bench: Workbench, directory: Path) -> Non
         SetupError: it failed; the message carries its last lines.
     """
     environment = script_environment(os.environ, directory)
-    bench.note(f"$ {shlex.join(command)}")
+    bench.note(f"$ {shlex.join(redact(command))}")
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with _leashed(command, directory, environment) as process:
         assert process.stdout
@@ -98,12 +100,18 @@ def script_environment(environment: Mapping[str, str], directory: Path) -> dict[
     }
 
 
+def left_out(command: Sequence[str], told: Sequence[str]) -> str:
+    """The comment of a script whose command is told without its secrets; empty where it has none."""
+    return "" if list(command) == list(told) else f"# Secrets are not kept: put them in place of each {HIDDEN} first.\n"
+
+
 def reproduce_text(step: str, command: Sequence[str], output: str) -> str:
     """A shell script that runs the same command, writing to a folder of the user's choice."""
-    passed = " ".join(f'"${name}"' if name == "OUT" else shlex.quote(name) for name in command)
+    told = redact(command)
+    passed = " ".join(f'"${name}"' if name == "OUT" else shlex.quote(name) for name in told)
     return (
         f"#!/bin/sh\n# Repeats setup step `{step}` without the runner. Usage: sh {step}.reproduce.sh [FOLDER]\n"
-        "set -eu\n"
+        f"{left_out(command, told)}set -eu\n"
         f'FOLDER="${{1:-./{step}}}"\nmkdir -p "$FOLDER"\nOUT="$FOLDER/"{shlex.quote(output)}\nexec {passed}\n'
     )
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import SetupError
-from runner.results.files import replacing
+from runner.results.files import replacing, sha256_of
 from runner.setup.base import Artifact, OnProgress, Parts, Product, Step, Workbench
-from runner.setup.digest import combine, file_digest, files_below
+from runner.setup.digest import combine, files_below
 from runner.setup.failures import os_problem
 from runner.setup.fingerprint import distance, explain, fingerprint
 from runner.setup.state import StateDirectory
@@ -221,8 +221,8 @@ def _make_stamp(step: Step, parts: Parts, place: Path, product: Product, started
 
 def _digest(path: Path) -> str:
     if path.is_file():
-        return file_digest(path)
-    return combine((name, file_digest(path / name)) for name in files_below(path))
+        return sha256_of(path)
+    return combine((name, sha256_of(path / name)) for name in files_below(path))
 
 
 def _damage(directory: Path, stamp: Stamp) -> str | None:

@@ -18,6 +18,7 @@ from runner.scenario.loaded import LoadedScenario
 from runner.scenario.predicate import Lookup, Predicate, PredicateError, parse
 from runner.scenario.schema import Scenario
 from runner.scenario.schema_tune import DomainBase, Tune
+from runner.scenario.secrets import redact_predicate
 from runner.scenario.values import lookup_in
 from runner.tune.base import Point
 
@@ -76,7 +77,7 @@ class Space:
             return f"no valid scenario: {error.diagnostics[0].message}"
         lookup = lookup_in(_plain(scenario))
         excluded = next((each.text for each in self.exclude if _holds(each, lookup)), None)
-        return f"excluded: {excluded}" if excluded is not None else self._too_large(scenario)
+        return f"excluded: {redact_predicate(excluded)}" if excluded is not None else self._too_large(scenario)
 
     def count(self) -> int | None:
         """How many points there are; None: without end, or more than can be counted."""

@@ -105,34 +105,35 @@ def measure_point(planned: Planned, serving: Serving, session: Session) -> Trial
 
 
 def _measured(planned: Planned, serving: Serving, session: Session) -> Trial:
+    from runner.measure.orders import Orders, Requests, Target
     from runner.measure.settings import resolve
     from runner.measure.trial import measure_case
 
     case, probing = planned.case, planned.probing
     settings = probing.settings if probing else resolve(case.scenario.measure)
     with serving.payloads(case, session.writer.directory.name) as payloads:
-        return measure_case(
-            case,
+        target = Target(
             engine=session.rooms.engine,
             endpoint=serving.server.endpoint,
             service=serving.service_for(case.scenario.workload),
-            payloads=payloads.messages,
-            drawing=payloads.drawing,
             pipeline=serving.pipeline,
-            labels={**serving.prepared.labels, **payloads.facts()},
             server_check=serving.server.check,
+            peers=serving.peers_for(case.scenario.workload),
+        )
+        orders = Orders(
             # One schedule of arrivals is one sample of them: the repeats take others, the cases of a block the same.
             settings=replace(settings, seed=settings.seed + planned.block),
+            labels={**serving.prepared.labels, **payloads.facts()},
             on_progress=session.observer.on_progress,
+            stop=session.stop,
             ceiling_per_s=session.ceiling_per_s(case),
             records=records_path(planned, settings.repeats, session),
             raw=raw_path(planned, session),
             telemetry=session.recorder(case, serving, point_name(planned, settings.repeats)),
-            references=payloads.references,
-            stop=session.stop,
-            peers=serving.peers_for(case.scenario.workload),
             verdict=probing.judge if probing else None,
         )
+        requests = Requests(payloads.messages, payloads.drawing, payloads.references)
+        return measure_case(case, target, requests, orders)
 
 
 def records_path(planned: Planned, repeats: int, session: Session) -> Path | None:

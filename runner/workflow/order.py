@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from runner.errors import UsageError
 from runner.scenario.diagnostics import did_you_mean
 from runner.scenario.schema import SlaLoad
+from runner.scenario.secrets import masked
 
 if TYPE_CHECKING:
     from runner.measure.settings import MeasureSettings
@@ -170,7 +171,7 @@ def anchor_case(cases: Sequence[Case], anchor: Anchor | None) -> Case | None:
             raise UsageError(f"matrix.anchor.at: `{address}` is no axis of the matrix", hint=hint)
     picked = [case for case in cases if case.skipped is None and _agrees(case.parameters, anchor.at)]
     if len(picked) != 1:
-        shown = ", ".join(f"{address}={value}" for address, value in anchor.at.items())
+        shown = ", ".join(f"{address}={masked(address, value)}" for address, value in anchor.at.items())
         raise UsageError(
             f"matrix.anchor.at: expected one point of the matrix, got {len(picked)} with {shown}",
             hint=f"name a value for each of {', '.join(axes)}" if picked else "take values that the axes have",
@@ -179,4 +180,4 @@ def anchor_case(cases: Sequence[Case], anchor: Anchor | None) -> Case | None:
 
 
 def _agrees(parameters: Mapping[str, object], at: Mapping[str, object]) -> bool:
-    return all(parameters.get(address) == value for address, value in at.items())
+    return all(parameters.get(address) == masked(address, value) for address, value in at.items())

@@ -16,6 +16,8 @@ from runner.load.plan import ClosedLoop, Constant, LoadPlan, OpenLoop, Periodic
 from runner.results.histogram import Histogram
 
 PAYLOADS = [b"first", b"second"]
+PATIENCE = 300
+"""Slices, of 0.1 s, that something may take on a busy machine."""
 
 
 def assert_books_balance(result: LoadResult) -> None:
@@ -56,8 +58,8 @@ class EngineContract:
         assert_slices_tile_the_run(result, plan.slice_ns)
 
     def test_a_duration_ends_the_sending(self, engine: Engine, plan: LoadPlan) -> None:
-        result = engine.run(dataclasses.replace(plan, max_duration_ns=120_000_000), PAYLOADS)
-        assert result.stopped_ns == 120_000_000
+        result = engine.run(dataclasses.replace(plan, max_duration_ns=520_000_000), PAYLOADS)
+        assert result.stopped_ns == 520_000_000
         assert result.ok > 0
         assert_books_balance(result)
         assert_slices_tile_the_run(result, plan.slice_ns)
@@ -78,16 +80,22 @@ class EngineContract:
         assert_slices_tile_the_run(result, plan.slice_ns)
 
     def test_the_concurrency_may_change_while_it_runs(self, engine: Engine, plan: LoadPlan) -> None:
-        seen: list[Slice] = []
+        """Each is waited for: on a busy machine the load may stand still for a while."""
+        between = {4: (2.01, 4.01), 9: (4.01, 9.01), 2: (0.0, 2.01)}
+        coming, seen = list(between), 0
 
         def on_slices(fresh: Sequence[Slice]) -> bool | Adjust:
-            seen.extend(fresh)
-            return Adjust({1: 9, 2: 2}.get(len(seen) // 5, 4)) if len(seen) < 15 else True
+            nonlocal seen
+            seen += len(fresh)
+            for slice_ in fresh if coming else ():
+                low, high = between[coming[0]]
+                if low < slice_.in_flight_ns / (slice_.end_ns - slice_.start_ns) <= high:
+                    del coming[0]
+                    break
+            return Adjust(coming[0]) if coming and seen < PATIENCE else True
 
         engine.run(plan, PAYLOADS, on_slices)
-        middle = [seen[n].in_flight_ns / (seen[n].end_ns - seen[n].start_ns) for n in (3, 8, 13)]
-        assert middle[1] > middle[0] > middle[2] > 0
-        assert (middle[0] <= 4.01, middle[1] <= 9.01, middle[2] <= 2.01) == (True, True, True)
+        assert coming == [], f"not reached in {seen} slices"
 
     def test_only_a_closed_loop_has_a_concurrency_to_change(self, engine: Engine, plan: LoadPlan) -> None:
         with pytest.raises(LoadError, match="only a closed loop"):
@@ -111,7 +119,7 @@ class EngineContract:
         assert caught.value is mine
 
     def test_the_concurrency_is_kept(self, engine: Engine, plan: LoadPlan) -> None:
-        result = engine.run(dataclasses.replace(plan, max_duration_ns=120_000_000), PAYLOADS)
+        result = engine.run(dataclasses.replace(plan, max_duration_ns=520_000_000), PAYLOADS)
         assert all(s.in_flight <= 4 for s in result.slices)
         assert all(s.in_flight_ns <= 4 * (s.end_ns - s.start_ns) for s in result.slices)
         assert max(s.in_flight_ns / (s.end_ns - s.start_ns) for s in result.slices) > 0

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from runner.results.files import sha256_of
 from runner.setup.base import Artifact, Product, Progress, Step, Workbench
-from runner.setup.digest import combine, file_digest, files_below
+from runner.setup.digest import combine, files_below
 
 
 def content_of(path: Path) -> str:
     """Digest of a file or a folder, by reading it."""
     if path.is_file():
-        return file_digest(path)
-    return combine((name, file_digest(path / name)) for name in files_below(path))
+        return sha256_of(path)
+    return combine((name, sha256_of(path / name)) for name in files_below(path))
 
 
 def run(step: Step, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Product, list[Progress]]:

@@ -107,6 +107,13 @@ def test_a_script_is_hardened_and_cut_off(make: Make, tmp_path: Path, monkeypatc
     assert sorted(path.name for path in (tmp_path / "work" / "bench").iterdir()) == ["output"]
 
 
+def test_secrets_of_arguments_are_in_neither_the_log_nor_reproduce_sh(make: Make, tmp_path: Path) -> None:
+    product, _ = run(make("import sys; open(sys.argv[2], 'w').write(sys.argv[4])", args={"api-key": "hunter2"}), {},
+                     tmp_path / "work")  # fmt: skip
+    assert product.path.read_text() == "hunter2", "the script itself gets it"
+    assert "hunter" not in "".join((tmp_path / "work" / name).read_text() for name in ("step.log", "reproduce.sh"))
+
+
 def test_a_network_is_given_when_it_is_asked_for(make: Make, tmp_path: Path) -> None:
     step = make("import os, sys; open(sys.argv[2], 'w').write(str(os.listdir('/sys/class/net')))", network=True)
     assert "eth0" in run(step, {}, tmp_path / "work")[0].path.read_text()

@@ -11,8 +11,9 @@ from typing import Any
 from runner.load.engine import LoadResult
 from runner.load.native import NativeEngine
 from runner.measure.extras import plan_extras
+from runner.measure.orders import Target
 from runner.measure.settings import resolve
-from runner.measure.trial import Target, load_plan
+from runner.measure.trial import load_plan
 from runner.runtimes.base import RunningServer
 from runner.scenario.schema import Scenario
 from runner.services import connect

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from runner.load.native import NativeEngine
+from runner.measure.orders import Orders, Requests, Target
 from runner.measure.trial import measure_case
 from runner.report.perf import write
 from runner.results.directory import RunDirectory
@@ -49,12 +50,9 @@ def measured(server: RunningServer, case: Case, records: Path) -> Trial:
         settled(service, pipeline.models)
         return measure_case(
             case,
-            engine=NativeEngine(),
-            payloads=[service.encode("chain", {"INPUT0": np.ones((1, 4), np.float32)})],
-            endpoint=server.endpoint,
-            service=service,
-            pipeline=pipeline,
-            records=records,
+            Target(engine=NativeEngine(), endpoint=server.endpoint, service=service, pipeline=pipeline),
+            Requests([service.encode("chain", {"INPUT0": np.ones((1, 4), np.float32)})]),
+            Orders(records=records),
         )
 
 

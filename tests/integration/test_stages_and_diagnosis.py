@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runner.load.native import NativeEngine
-from runner.load.plan import Drawing
+from runner.measure.orders import Requests, Target
 from runner.measure.trial import measure_case
 from runner.results.breakdown import TOLERANCE, Breakdown, breakdown
 from runner.results.diagnosis import Diagnosis, diagnose
@@ -41,12 +41,8 @@ def measured(server: RunningServer, model: str, concurrency: int, *, length: int
         settled(service, (*pipeline.models, *pipeline.bls))
         return measure_case(
             Case("planted", {}, scenario, "key"),
-            engine=NativeEngine(),
-            payloads=[service.encode(model, {"INPUT0": np.ones((1, length), np.float32)})],
-            drawing=Drawing(),
-            endpoint=server.endpoint,
-            service=service,
-            pipeline=pipeline,
+            Target(engine=NativeEngine(), endpoint=server.endpoint, service=service, pipeline=pipeline),
+            Requests([service.encode(model, {"INPUT0": np.ones((1, length), np.float32)})]),
         )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.results.files import sha256_of
 from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.setup.base import Artifact
-from runner.setup.digest import file_digest
 from runner.setup.places import ThisMachine
 from runner.setup.state import StateDirectory
 from runner.setup.tensorrt.step import BuildEngine, Target
@@ -50,7 +50,7 @@ def test_engines_do_what_the_model_does(driver: str, precision: str, error: floa
     }  # fmt: skip
     here = ThisMachine()
     step = BuildEngine("engine", TensorrtStep.model_validate(settings), state, Target(here, here))
-    product, _ = run(step, {"onnx": Artifact(network, file_digest(network))}, tmp_path / "work")
+    product, _ = run(step, {"onnx": Artifact(network, sha256_of(network))}, tmp_path / "work")
     assert product.path.stat().st_size > 0
     assert product.facts["driver"] == driver
     assert product.facts["verification"]["max_abs_error"] <= error

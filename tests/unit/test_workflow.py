@@ -188,6 +188,37 @@ def test_anchors_are_measured_and_kept_apart(loaded: Callable[..., LoadedScenari
     assert len(outcome.run.trials) == 4
 
 
+SECRET_AXES = [
+    "{workload.headers.Authorization: [hunter2, hunter3]}",
+    "{workload.headers: [{Authorization: hunter2}, {Authorization: hunter3}]}",
+    "{both: {zip: {load.concurrency: [1, 2], workload.headers.X-Auth-Token: [hunter2, hunter3]}}}",
+]
+
+
+@pytest.mark.parametrize("axes", SECRET_AXES, ids=["one", "map", "zip"])
+def test_a_secret_that_is_an_axis_is_in_no_file_and_its_points_stay_apart(
+    loaded: Callable[..., LoadedScenario], options: RunOptions, axes: str
+) -> None:
+    outcome = run_scenario(loaded(f"matrix={{axes: {axes}}}"), options, rooms=rooms())
+    assert len(outcome.run.trials) == 2
+    assert len({str(case.parameters) for case in outcome.run.cases}) == 2
+    everything = [path for path in outcome.directory.rglob("*") if path.is_file()]
+    assert [path for path in everything if "hunter" in path.name or b"hunter" in path.read_bytes()] == []
+
+
+def test_skipped_points_and_anchors_may_be_picked_by_a_secret(
+    loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    matrix = (
+        "{axes: {workload.headers.Cookie: [hunter2, hunter3]}, anchor: {at: {workload.headers.Cookie: hunter2}},"
+        " skip: [workload.headers.Cookie == 'hunter3']}"
+    )
+    outcome = run_scenario(loaded("workload.headers.Cookie=hunter1", f"matrix={matrix}"), options, rooms=rooms())
+    assert (len(outcome.run.trials), len(outcome.run.skipped)) == (1, 1)
+    assert b"hunter" not in (outcome.directory / "journal.jsonl").read_bytes()
+    assert b"hunter" not in (outcome.directory / "resolved.yaml").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("at", "message"),
     [

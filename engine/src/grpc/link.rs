@@ -6,11 +6,9 @@ use crate::http2::frame;
 use crate::kserve::Suffix;
 use crate::payload::Pool;
 use crate::wire::Wire;
-use mio::{Registry, Token};
-use rustls::ClientConnection;
+use mio::Registry;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
-use std::net::SocketAddr;
 
 /// A request whose first byte the kernel has not taken yet.
 struct Unsent {
@@ -46,16 +44,9 @@ pub enum Heard {
 }
 
 impl Link {
-    pub fn dial(
-        address: SocketAddr,
-        tls: Option<ClientConnection>,
-        connection: Connection,
-        deadline: u64,
-        registry: &Registry,
-        token: Token,
-    ) -> io::Result<Link> {
-        Ok(Link {
-            wire: Wire::dial(address, tls, registry, token)?,
+    pub fn new(wire: Wire, connection: Connection, deadline: u64) -> Link {
+        Link {
+            wire,
             connection,
             writable: false,
             deadline,
@@ -64,7 +55,7 @@ impl Link {
             rest: Vec::new(),
             unsent: VecDeque::new(),
             asked: None,
-        })
+        }
     }
 
     /// The kernel says that the socket may be written: for the first time, that the connection was made, or not.

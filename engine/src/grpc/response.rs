@@ -1,12 +1,9 @@
 //! Reading a gRPC response: message boundaries and the status, nothing else.
 
-use crate::check::MAX_ANSWER;
 use crate::error::{Code, Failure};
 use crate::http2::hpack::Fields;
-use crate::http2::{Violation, frame};
-use crate::inflate::inflate;
-
-pub const PREFIX_LEN: usize = 5;
+use crate::http2::{PREFIX_LEN, Violation, frame};
+use crate::inflate::{MAX_ANSWER, inflate};
 
 /// Finds message boundaries in however the bytes arrive.
 #[derive(Debug, Default, PartialEq, Eq)]

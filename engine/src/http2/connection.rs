@@ -3,10 +3,10 @@
 mod receive;
 mod streaming;
 
-use super::Violation;
 use super::frame::{self, Header};
 use super::hpack::{Decoder, Head};
 use super::outbox::{LARGE, Outbox};
+use super::{PREFIX_LEN, Violation};
 use crate::check::{Checker, Sampler};
 use crate::error::Failure;
 use crate::grpc::response::Response;
@@ -23,7 +23,6 @@ const MAX_HEADER_BLOCK: usize = 256 * 1024;
 const MAX_ANSWERS: usize = 10_000;
 /// Give the receive windows back once this much is used.
 const WINDOW_GRAIN: u32 = 1 << 30;
-const PREFIX_LEN: usize = 5;
 
 #[derive(Debug)]
 pub enum Event {

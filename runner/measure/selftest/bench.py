@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.load.engine import Engine
+from runner.measure.orders import Requests, Target
 from runner.measure.selftest.script import Script
 from runner.measure.selftest.scripted import MODEL, ScriptedServer, request
 from runner.measure.trial import measure_case
@@ -85,11 +86,8 @@ class Bench:
         with ScriptedServer(script) as server:
             trial = measure_case(
                 case(load, workload or {}, measure),
-                engine=self.engine,
-                payloads=[request()],
-                endpoint=server.endpoint,
-                service=server,
-                pipeline=Pipeline((MODEL,)),
+                Target(engine=self.engine, endpoint=server.endpoint, service=server, pipeline=Pipeline((MODEL,))),
+                Requests([request()]),
             )
             report = server.report()
         if trial.summary is None:

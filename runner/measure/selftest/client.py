@@ -47,6 +47,7 @@ class Remote(ScriptedServer):
 def measure(address: str, load: dict[str, object], seconds: float) -> list[str]:
     """Codes of the flags of a trial."""
     from runner.load.native import NativeEngine
+    from runner.measure.orders import Orders, Requests, Target
     from runner.measure.trial import measure_case
 
     window = {"min": f"{seconds}s", "max": f"{seconds}s"}
@@ -54,12 +55,9 @@ def measure(address: str, load: dict[str, object], seconds: float) -> list[str]:
     remote = Remote(address)
     trial = measure_case(
         point,
-        engine=NativeEngine(),
-        payloads=[request()],
-        endpoint=remote.endpoint,
-        service=remote,
-        pipeline=Pipeline((MODEL,)),
-        on_progress=_announce(),
+        Target(engine=NativeEngine(), endpoint=remote.endpoint, service=remote, pipeline=Pipeline((MODEL,))),
+        Requests([request()]),
+        Orders(on_progress=_announce()),
     )
     if trial.failure is not None:
         raise RowError(trial.failure)

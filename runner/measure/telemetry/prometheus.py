@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from runner.measure.telemetry.base import Value
 from runner.measure.telemetry.exposition import Sample, Selector, parse, series_name
-from runner.results.secrets import redact_text
+from runner.scenario.secrets import redact_text
 
 TIMEOUT_S = 1.0
 MAX_BYTES = 16 * 2**20

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.results.secrets import looks_secret
+from runner.scenario.secrets import looks_secret, redact_text
 
 LOOPBACK = "127.0.0.1"
 _SCRATCH = "rw,exec,nosuid,nodev,mode=1777"
@@ -133,7 +133,7 @@ def _options(plan: ContainerPlan) -> Iterator[str]:
         yield f"--shm-size={plan.shm_bytes}"
     for name, value in plan.env.items():
         # Logs keep this line: without a value the variable is passed on from the environment of whoever runs it.
-        yield f"--env={name}" if looks_secret(name) else f"--env={name}={value}"
+        yield f"--env={name}" if looks_secret(name) or redact_text(value) != value else f"--env={name}={value}"
     for bind in plan.binds:
         yield f"--mount=type=bind,src={bind.source},dst={bind.target}{'' if bind.writable else ',readonly'}"
     for inside, outside in plan.publish.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 
-from runner.results.secrets import redact_text
 from runner.runtimes.findings import Finding
+from runner.scenario.secrets import redact_text
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 BUNDLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

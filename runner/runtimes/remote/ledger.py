@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from runner.errors import RigError
 from runner.locks import LockedError, describe, is_locked, locked
+from runner.results.files import replacing
 from runner.services.control import TraceSettings
 
 
@@ -50,7 +50,7 @@ class ChangeLedger:
             return Changes(tuple(str(model) for model in found["models"]), str(found["unfinished"]), traces)
         except FileNotFoundError:
             return Changes()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             hint = f"see which models the server holds and traces, put back what is not needed, and remove {self.path}"
             raise RigError(f"{self.path} is not what this tool writes: {error}", hint=hint) from error
 
@@ -63,13 +63,9 @@ class ChangeLedger:
         if changes == Changes():
             self.path.unlink(missing_ok=True)
             return
-        fresh = self.path.with_suffix(".new")
         try:
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump({"server": self.address, **asdict(changes)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
+            with replacing(self.path) as file:
+                file.write(json.dumps({"server": self.address, **asdict(changes)}).encode())
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,20 @@ def null_plan(**changes: int) -> LoadPlan:
     return LoadPlan(transport=NullTransport(), schedule=ClosedLoop(concurrency=4), **changes)
 
 
+PATIENCE_S = 10.0
+"""What something may take on a busy machine."""
+
+
 def threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    """Whether it came to hold."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds
 
 
 class TestContract(EngineContract):
@@ -65,9 +77,8 @@ def test_ctrl_c_lands_within_a_slice_and_leaves_no_thread() -> None:
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         NativeEngine().run(null_plan(), [b"x"])
-    assert time.monotonic() - begun < 1.0
-    time.sleep(0.05)
-    assert threads() == before
+    assert time.monotonic() - begun < PATIENCE_S, "the load itself has no end"
+    assert wait_for(lambda: threads() == before)
 
 
 def test_an_exception_leaves_no_thread() -> None:
@@ -78,7 +89,7 @@ def test_an_exception_leaves_no_thread() -> None:
 
     with pytest.raises(ValueError, match="no"):
         NativeEngine().run(null_plan(workers=2), [b"x"], on_slices)
-    assert threads() == before
+    assert wait_for(lambda: threads() == before)
 
 
 def test_other_threads_run_while_the_load_does() -> None:
@@ -92,10 +103,11 @@ def test_other_threads_run_while_the_load_does() -> None:
     done = threading.Event()
     thread = threading.Thread(target=count)
     thread.start()
-    NativeEngine().run(null_plan(max_duration_ns=300_000_000), [b"x"])
+    NativeEngine().run(null_plan(max_duration_ns=int(PATIENCE_S * 1e9)), [b"x"], lambda _: ticks > 10)
+    seen = ticks
     done.set()
     thread.join()
-    assert ticks > 10
+    assert seen > 10
 
 
 def test_the_pool_knows_its_size() -> None:
@@ -112,5 +124,11 @@ def test_the_plan_refuses_unknown_fields_by_path() -> None:
 
 
 def test_cpu_time_of_the_workers_is_measured() -> None:
-    result = NativeEngine().run(null_plan(max_duration_ns=300_000_000), [b"x"])
-    assert 0.01 < sum(s.cpu_ns for s in result.slices) / result.elapsed_ns <= 1.05
+    seen: list[Slice] = []
+
+    def on_slices(fresh: Sequence[Slice]) -> bool:
+        seen.extend(fresh)
+        return sum(slice_.cpu_ns for slice_ in seen) > 100_000_000
+
+    result = NativeEngine().run(null_plan(max_duration_ns=int(PATIENCE_S * 1e9)), [b"x"], on_slices)
+    assert 100_000_000 < sum(slice_.cpu_ns for slice_ in (*seen, *result.slices)) <= 1.05 * result.elapsed_ns

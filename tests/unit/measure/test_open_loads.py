@@ -11,6 +11,7 @@ from runner.errors import UsageError
 from runner.load.fake import FakeEngine, constant, exponential
 from runner.load.plan import OpenLoop
 from runner.measure.loads import asked_per_s, ceiling_slots, schedule_of, slots_of
+from runner.measure.orders import Requests, Target
 from runner.measure.trial import measure_case
 from runner.results.records import Trial
 from runner.scenario.case import Case
@@ -32,11 +33,13 @@ def run(load: dict[str, Any], engine: FakeEngine | None = None, **measure: Any) 
     counting = Counting(server, engine or FakeEngine(service=exponential(0.01), servers=2))
     trial = measure_case(
         point(load, **measure),
-        engine=counting,
-        payloads=[b"x"],
-        endpoint=Endpoint("localhost:1", "localhost:2"),
-        service=cast(Service, server),
-        pipeline=Pipeline(MODELS),
+        Target(
+            engine=counting,
+            endpoint=Endpoint("localhost:1", "localhost:2"),
+            service=cast(Service, server),
+            pipeline=Pipeline(MODELS),
+        ),
+        Requests([b"x"]),
     )
     return trial, counting
 

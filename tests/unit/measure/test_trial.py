@@ -10,6 +10,7 @@ import pytest
 from runner.load.fake import FakeEngine, constant
 from runner.load.plan import Drawing, GrpcUnary
 from runner.measure.ceiling import engine_ceiling_per_s
+from runner.measure.orders import Requests, Target
 from runner.measure.trial import measure_case
 from runner.measure.watch import TrialProgress
 from runner.results.histogram import Histogram
@@ -69,12 +70,13 @@ def test_the_plan_is_the_scenarios() -> None:
     counting = Counting(server)
     measure_case(
         case(concurrency=2, drain="2s", seed=5),
-        engine=counting,
-        payloads=[b"x"],
-        drawing=Drawing(order="shuffle"),
-        endpoint=Endpoint("localhost:1", "localhost:2"),
-        service=cast(Service, server),
-        pipeline=Pipeline(MODELS),
+        Target(
+            engine=counting,
+            endpoint=Endpoint("localhost:1", "localhost:2"),
+            service=cast(Service, server),
+            pipeline=Pipeline(MODELS),
+        ),
+        Requests([b"x"], Drawing(order="shuffle")),
     )
     plan = counting.plans[0]
     assert plan.transport == GrpcUnary(endpoint="localhost:2", method="/inference.GRPCInferenceService/ModelInfer")
@@ -138,11 +140,13 @@ def test_the_client_is_as_the_scenario_says(load: dict[str, Any], expected: tupl
     )
     measure_case(
         Case("x", {}, scenario, "key"),
-        engine=counting,
-        payloads=[b"x"],
-        endpoint=Endpoint("localhost:1", "localhost:2"),
-        service=cast(Service, server),
-        pipeline=Pipeline(MODELS),
+        Target(
+            engine=counting,
+            endpoint=Endpoint("localhost:1", "localhost:2"),
+            service=cast(Service, server),
+            pipeline=Pipeline(MODELS),
+        ),
+        Requests([b"x"]),
     )
     plan = counting.plans[0]
     assert isinstance(plan.transport, GrpcUnary)

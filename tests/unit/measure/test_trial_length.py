@@ -11,6 +11,7 @@ import pytest
 from runner.load.engine import LoadResult
 from runner.load.fake import FakeEngine, constant, drifting, warming
 from runner.load.plan import LoadPlan
+from runner.measure.orders import Orders, Requests, Target
 from runner.measure.trial import measure_case
 from runner.scenario.schema import PeriodicLoad
 from runner.services.base import Endpoint, Service
@@ -161,12 +162,14 @@ def test_a_soak_goes_on_until_the_user_stops_it() -> None:
     counting = Counting(server)
     trial = measure_case(
         case(soak=True),
-        engine=counting,
-        payloads=[b"x"],
-        endpoint=Endpoint("localhost:1", "localhost:2"),
-        service=cast(Service, server),
-        pipeline=Pipeline(MODELS),
-        stop=AskedAt(1200),
+        Target(
+            engine=counting,
+            endpoint=Endpoint("localhost:1", "localhost:2"),
+            service=cast(Service, server),
+            pipeline=Pipeline(MODELS),
+        ),
+        Requests([b"x"]),
+        Orders(stop=AskedAt(1200)),
     )
     assert counting.plans[0].max_duration_ns is not None
     assert counting.plans[0].max_duration_ns > 10**17

@@ -10,6 +10,7 @@ from runner.errors import ServiceError
 from runner.load.engine import LoadResult, Slice
 from runner.load.fake import FakeEngine, constant
 from runner.load.plan import LoadPlan
+from runner.measure.orders import Orders, Requests, Target
 from runner.measure.trial import measure_case
 from runner.results.records import ModelStatistics, Trial
 from runner.runtimes.interrupts import Stop
@@ -81,18 +82,24 @@ def case(concurrency: int = 4, **measure: Any) -> Case:
 
 
 def run(
-    engine: FakeEngine | None = None, server: Server | None = None, /, *, point: Case | None = None, **more: Any
+    engine: FakeEngine | None = None,
+    server: Server | None = None,
+    /,
+    *,
+    point: Case | None = None,
+    pipeline: Pipeline = Pipeline(MODELS),  # noqa: B008  # frozen
+    server_check: Callable[[], None] = lambda: None,
+    **orders: Any,
 ) -> Trial:
     server = server or Server()
-    counting = Counting(server, engine or FakeEngine(service=constant(0.02)))
-    return measure_case(
-        point or case(),
-        engine=counting,
-        payloads=[b"x"],
+    target = Target(
+        engine=Counting(server, engine or FakeEngine(service=constant(0.02))),
         endpoint=Endpoint("localhost:1", "localhost:2"),
         service=cast(Service, server),
-        **{"pipeline": Pipeline(MODELS), **more},
+        pipeline=pipeline,
+        server_check=server_check,
     )
+    return measure_case(point or case(), target, Requests([b"x"]), Orders(**orders))
 
 
 def codes(trial: Trial) -> set[str]:

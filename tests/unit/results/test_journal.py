@@ -81,7 +81,12 @@ def test_a_last_line_of_zeros_is_what_a_power_cut_leaves(tmp_path: Path) -> None
     assert content.torn is not None
 
 
-@pytest.mark.parametrize("damage", [b'{"kind": "trial", "a"', b"[1]", b'{"no": "kind"}', b"", b'{"kind": 3}'])
+DEEP = b'{"kind": "trial", "a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "damage", [b'{"kind": "trial", "a"', b"[1]", b'{"no": "kind"}', b"", b'{"kind": 3}', pytest.param(DEEP, id="deep")]
+)
 def test_damage_before_the_last_line_is_an_error_with_its_number(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "journal.jsonl"
     write(path, {"a": 1}, {"a": 2}, {"a": 3})
@@ -91,6 +96,13 @@ def test_damage_before_the_last_line_is_an_error_with_its_number(tmp_path: Path,
     with pytest.raises(RigError, match=r"journal\.jsonl, line 2: is not ") as caught:
         read_journal(path)
     assert caught.value.hint is not None
+
+
+def test_a_last_line_that_is_nested_without_end_is_damage_too(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(DEEP + b"\n")
+    with pytest.raises(RigError, match=r"journal\.jsonl, line 1: is not JSON"):
+        read_journal(path)
 
 
 def test_a_missing_journal_is_a_sentence(tmp_path: Path) -> None:

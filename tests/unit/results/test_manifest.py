@@ -17,7 +17,7 @@ from runner.results.manifest import (
     read_manifest,
     setup_records,
 )
-from runner.results.secrets import HIDDEN
+from runner.scenario.secrets import HIDDEN
 
 MANIFEST = Manifest(1, "run", "0.1", "2025-11-21T04:00:00.000Z", ScenarioRecord("tiny", "d" * 64))
 
@@ -41,6 +41,7 @@ def test_it_reads_back_what_it_wrote(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", r"manifest\.json is not JSON"),
+        pytest.param("[" * 100_000, r"manifest\.json is not JSON", id="deep"),
         ("[]", r"manifest\.json: expected schema 1, got None"),
         ('{"schema": 9}', r"manifest\.json: expected schema 1, got 9"),
         ('{"schema": 1, "mood": "good"}', r"manifest: unknown key 'mood'.* \(schema 1\)"),

@@ -72,6 +72,16 @@ def test_the_journal_starts_with_the_matrix_and_ends_with_the_outcome(tmp_path: 
     assert kinds == ["run_started", "skipped", "trial", "trial", "trial", "trial", "run_finished"]
 
 
+@pytest.mark.parametrize("repeats", [10**30, 1001, 0, -1])
+def test_repeats_that_nobody_plans_are_refused_before_they_are_listed(tmp_path: Path, repeats: int) -> None:
+    directory = small_run(tmp_path)
+    text = directory.journal_path.read_text()
+    directory.journal_path.write_text(text.replace('"repeats":1', f'"repeats":{repeats}', 1))
+    expected = rf"journal\.jsonl, line 1: b1-c1\.repeats: expected 1 to 1000, got {repeats} "
+    with pytest.raises(RigError, match=expected):
+        directory.load()
+
+
 def test_cases_of_the_matrix_are_kept_in_order_with_the_reason_of_skipped_ones(tmp_path: Path) -> None:
     scenario = Scenario.model_validate({"scenario": 1, "name": "tiny", "workload": {"model": "m", "batch": 4}})
     directory = create(tmp_path)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
-from runner.results.secrets import HIDDEN, redact, without_secrets
+from runner.results.secrets import redact, without_secrets
+from runner.scenario.secrets import HIDDEN, masked, redact_predicate
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,56 @@ def test_variables_and_axes_that_hold_secrets_are_hidden() -> None:
     hidden = without_secrets(yaml.safe_dump(document))
     assert "hunter" not in hidden
     assert yaml.safe_load(hidden)["vars"]["batch"] == {"type": "int", "default": 3}
+
+
+def test_a_secret_value_of_a_point_becomes_a_digest_of_it() -> None:
+    at = "workload.headers.Authorization"
+    assert masked(at, "hunter2") != masked(at, "hunter3")
+    assert masked(at, "hunter2") == masked("workload.headers", {"Authorization": "hunter2"})["Authorization"]
+    assert re.fullmatch(r"\*\*\*[0-9a-f]{8}", masked(at, "hunter2"))
+
+
+@pytest.mark.parametrize(
+    ("address", "value"),
+    [
+        ("workload.headers.X.Auth.Token", "hunter2"),
+        ("targets.gpu.launch.env.HF_TOKEN", "hunter2"),
+        ("targets.gpu.launch.env", {"HF_TOKEN": "hunter2", "LANG": "C"}),
+        ("vars.api_key", "hunter2"),
+        ("setup.weights.url", "https://me:hunter2@h/m"),
+        ("setup.weights.mirrors", ["https://h/m?token=hunter2"]),
+        ("targets.far.launch", {"kind": "remote", "metrics": "https://h/metrics?token=hunter2"}),
+    ],
+)
+def test_secrets_of_points_are_masked_wherever_they_stand(address: str, value: object) -> None:
+    assert "hunter" not in str(masked(address, value))
+
+
+@pytest.mark.parametrize(
+    ("address", "value"),
+    [
+        ("workload.parameters.max_tokens", 512),
+        ("vars.max_tokens", 512),
+        ("workload.model", "tokenizer"),
+        ("workload.headers.X-Trace", "t"),
+        ("vars.batch", None),
+    ],
+)
+def test_what_is_no_secret_stays_as_it_is(address: str, value: object) -> None:
+    assert masked(address, value) == value
+
+
+@pytest.mark.parametrize(
+    ("predicate", "hidden"),
+    [
+        ("workload.headers.Cookie == 'hunter2'", f"workload.headers.Cookie == '{HIDDEN}'"),
+        ('load.concurrency > 4 and vars.token != "hunter2"', f"load.concurrency > 4 and vars.token != '{HIDDEN}'"),
+        ("workload.parameters.max_tokens == 512", None),
+        ("workload.model == 'tokenizer'", None),
+    ],
+)
+def test_the_secret_that_a_predicate_compares_with_is_hidden(predicate: str, hidden: str | None) -> None:
+    assert redact_predicate(predicate) == (hidden or predicate)
 
 
 def test_passwords_in_urls_are_hidden() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from runner.errors import RigError, ServiceError
 from runner.locks import locked
+from runner.results import files
 from runner.runtimes.base import ServerSpec
 from runner.runtimes.fake import FakeRunningServer, serving
 from runner.runtimes.remote import RemoteRuntime
@@ -366,6 +367,17 @@ def test_models_stay_in_the_ledger_until_their_server_can_be_reached(tmp_path: P
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
         runtime.sweep()
     assert ledger.read() == Changes(("m",))
+
+
+def test_the_name_of_the_ledger_is_on_disk_before_anything_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_folder", synced.append)
+    ledger = ChangeLedger(tmp_path, "h:1")
+    ledger.write(Changes(("m",)))
+    assert synced == [tmp_path]
+    assert [path.name for path in tmp_path.iterdir()] == [ledger.path.name]
 
 
 def test_the_ledger_holds_no_secret(start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec) -> None:

@@ -62,6 +62,40 @@ def test_a_download_is_named_after_its_url_and_cached_for_all(scenario: Any, sta
     assert len(site.requests) == 1
 
 
+def test_the_token_of_a_url_is_in_neither_the_log_nor_reproduce_sh(
+    make_scenario: Any, state: StateDirectory, site: Any
+) -> None:
+    site.files["/m?token=hunter2"] = BODY
+    step = {"kind": "fetch", "url": f"{site.url}/m?token=hunter2", "sha256": SHA}
+    prepare(make_scenario(setup={"weights": step}), state)
+    log, script = ((state.logs / name).read_text() for name in ("weights.log", "weights.reproduce.sh"))
+    assert "hunter" not in log + script
+    assert f"{site.url}/m?token=***" in script
+    assert "# Secrets are not kept" in script
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a/b.bin", "b.bin"),
+        ("/a/b/", "b"),
+        ("/a%2Fb.bin", "b.bin"),
+        (r"/..%5Cb.bin", "b.bin"),
+        ("/..", "download"),
+        ("/a/%2e%2e", "download"),
+        ("/a/.", "download"),
+        ("/", "download"),
+        ("", "download"),
+        ("/a%00b", "download"),
+        ("/a%0Ab", "download"),
+        ("/.hidden", ".hidden"),
+    ],
+)
+def test_the_name_of_a_file_is_one_whatever_the_url_ends_with(path: str, name: str, state: StateDirectory) -> None:
+    step = Fetch("weights", config(f"https://host{path}", sha256=SHA), state)
+    assert step.fingerprint({})["filename"] == name
+
+
 def test_a_damaged_cache_is_not_believed(scenario: Any, state: StateDirectory, site: Any) -> None:
     state.blob(SHA).parent.mkdir(parents=True)
     state.blob(SHA).write_bytes(b"half a fi")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.results.files import sha256_of
 from runner.setup import fingerprint as fp
-from runner.setup.digest import DigestCache, combine, file_digest, files_below
+from runner.setup.digest import DigestCache, combine, files_below
 
 DIGESTS = ("a" * 64, "b" * 64)
 
@@ -39,6 +40,9 @@ def test_flatten_keeps_empty_containers_and_types_apart() -> None:
         ({"script": DIGESTS[0]}, {"script": DIGESTS[1]}, "script has other content"),
         ({"setup.onnx": DIGESTS[0]}, {"setup.onnx": DIGESTS[1]}, "setup.onnx was rebuilt"),
         ({"version of onnx": "1.0"}, {"version of onnx": "2.0"}, "version of onnx changed: 1.0 -> 2.0"),
+        ({"args.api_key": "hush"}, {"args.api_key": "hush!"}, "args.api_key changed"),
+        ({"url": "http://h/?token=hush"}, {"url": "http://h"}, "url changed: http://h/?token=*** -> http://h"),
+        ({"version of tokenizers": "1"}, {"version of tokenizers": "2"}, "version of tokenizers changed: 1 -> 2"),
         ({"x": "1"}, {"x": "1"}, "same inputs"),
         ({}, dict.fromkeys("abcde", "1"), "a added: 1; b added: 1; c added: 1; and 2 more"),
         ({"x": "y" * 99}, {"x": DIGESTS[0]}, f"x changed: {'y' * 57}... -> {'a' * 12}"),
@@ -78,9 +82,9 @@ def test_the_digest_cache_reads_a_settled_file_once(tmp_path: Path, monkeypatch:
     path, store = old_file(tmp_path / "model", "content"), tmp_path / "digests.json"
     cache = DigestCache(store)
     digest = cache.file(path)
-    assert digest == file_digest(path)
+    assert digest == sha256_of(path)
     cache.save()
-    monkeypatch.setattr("runner.setup.digest.file_digest", lambda _: pytest.fail("was read again"))
+    monkeypatch.setattr("runner.setup.digest.sha256_of", lambda _: pytest.fail("was read again"))
     assert DigestCache(store).file(path) == digest
 
 
@@ -100,7 +104,7 @@ def test_a_damaged_or_unwritable_cache_is_only_slower(tmp_path: Path) -> None:
     store.write_text("[1, 2")
     path = old_file(tmp_path / "model", "content")
     cache = DigestCache(store)
-    assert cache.file(path) == file_digest(path)
+    assert cache.file(path) == sha256_of(path)
     store.unlink()
     store.mkdir()
     (store / "in the way").write_text("")

@@ -74,6 +74,16 @@ def test_reproduce_sh_does_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "again" / "out.txt").read_text() == product.path.read_text() == "it's"
 
 
+def test_secrets_of_arguments_are_in_neither_the_log_nor_reproduce_sh(tmp_path: Path) -> None:
+    secrets = {"source": "https://me:hunter2@h/m?token=hunter3", "api-key": "hunter4"}
+    step = make(tmp_path, "import sys; open(sys.argv[2], 'w').write(sys.argv[4])", args=secrets, output="out.txt")
+    product, _ = run(step, {}, tmp_path / "work")
+    assert product.path.read_text() == secrets["source"], "the script itself gets them"
+    log, script = ((tmp_path / "work" / name).read_text() for name in ("step.log", "reproduce.sh"))
+    assert "hunter" not in log + script
+    assert "# Secrets are not kept: put them in place of each *** first." in script
+
+
 def test_a_failing_script_shows_its_last_lines(tmp_path: Path) -> None:
     step = make(tmp_path, "for i in range(50): print('line', i)\nraise SystemExit('no weights in the archive')")
     with pytest.raises(SetupError, match=r"setup\.thing: script\.py ended with status 1") as caught:

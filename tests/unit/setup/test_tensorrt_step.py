@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from runner.errors import SetupError
+from runner.results.files import sha256_of
 from runner.scenario.schema import Scenario
 from runner.scenario.schema_tensorrt import TensorrtStep
 from runner.setup.base import Artifact, Parts
-from runner.setup.digest import file_digest
 from runner.setup.fingerprint import explain
 from runner.setup.places import ThisMachine
 from runner.setup.prepare import prepare
@@ -50,7 +50,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def inputs(network: Path) -> Mapping[str, Artifact]:
-    return {"onnx": Artifact(network, file_digest(network))}
+    return {"onnx": Artifact(network, sha256_of(network))}
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def make(stand_in: StandIn, kept: StateDirectory, monkeypatch: pytest.MonkeyPatc
 class TestContract(StepContract):
     @pytest.fixture
     def inputs(self, network: Path) -> Mapping[str, Artifact]:
-        return {"onnx": Artifact(network, file_digest(network))}
+        return {"onnx": Artifact(network, sha256_of(network))}
 
     @pytest.fixture
     def step(self, make: Make) -> BuildEngine:

@@ -37,6 +37,18 @@ def test_the_files_are_there_afterwards(script: ModuleType, tmp_path: Path, caps
     assert "1 files" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("member", ["../escaped.py", "thing/../../escaped.py", "/escaped.py"])
+def test_a_wheel_with_a_file_outside_of_it_is_refused(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], member: str
+) -> None:
+    path = wheel(tmp_path, "thing-1.0-py3-none-any.whl")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(member, "")
+    assert script.main(["--output", str(tmp_path / "packages"), "--wheel", str(path)]) == 1
+    assert f"holds the file {member}, which is outside of it" in capsys.readouterr().err
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
 OURS = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 
 

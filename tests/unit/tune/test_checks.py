@@ -20,6 +20,7 @@ ROWS = [
     ("    measure.drain: {int: [1, 9]}\n", "E114", 7, 20, "got the bare number 1", "write 1s"),
     ("    measure.drain: {int: [1, 9], unit: sec}\n", "E113", 7, 40, "expected one of h, m, s", None),
     ("    load.concurrency: [1, 2, 1]\n", "E131", 7, 30, "the value 1 is given twice", "remove one of them"),
+    ("    workload.headers.Cookie: [a, b]\n", "E131", 7, 5, "holds a secret", "compare the values with `matrix`"),
     ("    load.concurrency: {pow: [1, 2]}\n", "E112", 7, 23, "expected `[a, b]`, `{choice: [a, b]}`", "`pow2`"),
     (
         "    load.concurrency: {choice: [1, 2], when: workload.bach > 1}\n",

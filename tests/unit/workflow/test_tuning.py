@@ -138,7 +138,9 @@ def test_a_clear_loser_ends_with_its_probe_and_keeps_its_numbers(load: Load, lab
 
 
 def test_traps_are_recorded_with_their_reason_and_the_study_goes_on(load: Load, lab: Laboratory) -> None:
-    outcome = lab.study(load(f"tune.space={{{MODE}: [good, broken, silent, wrong, dying, slow]}}"))
+    modes = f"tune.space={{{MODE}: [good, broken, silent, wrong, dying, slow]}}"
+    # Two rounds of requests that wait for the silent one, and the others have a second for 40 ms.
+    outcome = lab.study(load(modes, "load.concurrency=6", "measure.requests=12", "workload.timeout=1s"))
     assert outcomes(outcome) == {"measured": ["good", "slow"], "failed": ["broken", "silent", "wrong", "dying"]}
     reasons = {trial.point[MODE]: trial.reason for trial in outcome.study.trials}
     assert "ready" in reasons["broken"]
@@ -170,7 +172,7 @@ def test_what_setup_refuses_is_a_failed_point(load: Load, lab: Laboratory) -> No
 
 
 def test_a_file_that_cannot_be_measured_stops_the_study_at_once(load: Load, lab: Laboratory) -> None:
-    loaded = load(f"{MODE}=silent", f"tune.space={{{MODE}: [good]}}")
+    loaded = load(f"{MODE}=silent", f"tune.space={{{MODE}: [good]}}", "measure.requests=2", "workload.timeout=500ms")
     with pytest.raises(ServiceError, match="nothing to compare with"):
         lab.study(loaded)
     assert lab.runtime.modes == ["silent"]

@@ -133,7 +133,8 @@ def test_a_folder_for_traces_that_the_user_cannot_write_to_is_refused(tmp_path: 
 
 
 def test_secrets_are_not_in_the_command_that_logs_keep() -> None:
-    line = command_line(plan(env={"HF_TOKEN": "hush", "OMP_NUM_THREADS": "4"}))
+    line = command_line(plan(env={"HF_TOKEN": "hush", "OMP_NUM_THREADS": "4", "HTTPS_PROXY": "http://me:hush@p"}))
     assert "--env=HF_TOKEN" in line
+    assert "--env=HTTPS_PROXY" in line
     assert "--env=OMP_NUM_THREADS=4" in line
     assert "hush" not in " ".join(line)
