@@ -18,9 +18,12 @@ def command(options: ScenarioOptions, as_json: bool) -> int:
     Exit code 0 when it is valid, 2 when it is not.
     """
     from runner.scenario.matrix import expand
+    from runner.workflow.known_models import check_known_models
 
     try:
-        cases = expand(options.load())
+        loaded = options.load()
+        cases = expand(loaded)
+        check_known_models(loaded, cases)
     except ScenarioError as error:
         if not as_json:
             raise
