@@ -176,6 +176,12 @@ def format_seconds(value: float) -> str:
     return f"{_plain(number)}s"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 point`, `2,000 points`, `3 addresses`."""
+    ending = "" if number == 1 else "es" if what.endswith("s") else "s"
+    return f"{number:,} {what}{ending}"
+
+
 def rough_duration(seconds: float) -> str:
     """A duration as people say it: `40 s`, `2.5 min`."""
     return f"{seconds / 60:.3g} min" if seconds >= 90 else f"{seconds:.0f} s"

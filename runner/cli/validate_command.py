@@ -7,6 +7,7 @@ import click
 from runner.cli.console import note, print_json
 from runner.cli.options import ScenarioCommand, ScenarioOptions, scenario_options
 from runner.errors import ScenarioError
+from runner.units import counted
 
 
 @click.command("validate", cls=ScenarioCommand)
@@ -32,5 +33,5 @@ def command(options: ScenarioOptions, as_json: bool) -> int:
     if as_json:
         print_json({"valid": True, "diagnostics": [], "points": len(cases)})
     else:
-        note(f"valid: {len(cases)} point{'s' if len(cases) != 1 else ''}")
+        note(f"valid: {counted(len(cases), 'point')}")
     return 0

@@ -16,6 +16,7 @@ from runner.results.comparison import LeftOut, Where
 from runner.results.matching import Match, match_points, matched
 from runner.results.run import PlannedCase, Run
 from runner.scenario.domains import value_key
+from runner.units import counted
 
 FILE, WINNER = "the file itself", "the winner"
 _LUCKY = "measured once, by the search that chose from many: the best of many measurements looks better than it is"
@@ -75,7 +76,7 @@ def _side(name: Where, run: Run, addresses: Iterable[str]) -> _Side:
     roles = {role: chosen[number] for role, number in ((FILE, 0), (WINNER, winner)) if number in chosen}
     cases = {case.case_id: case for case in run.cases}
     others = len(log.observed) - len(chosen)
-    left_out = [LeftOut(name, _points(others), "not measured in full by the study")] if others else []
+    left_out = [LeftOut(name, counted(others, "point"), "not measured in full by the study")] if others else []
     return _Side(
         name,
         tuple(_filled(cases[case_id], said) for case_id in chosen.values()),
@@ -150,8 +151,4 @@ def _without_partner(left_out: Sequence[LeftOut], known: Iterable[tuple[str, str
         if (each.side, each.case_id) not in in_roles:
             found.setdefault((each.side, each.reason), []).append(each.case_id)
     for (side, reason), case_ids in found.items():
-        yield LeftOut(side, case_ids[0] if len(case_ids) == 1 else _points(len(case_ids)), reason)
-
-
-def _points(count: int) -> str:
-    return f"{count} point{'' if count == 1 else 's'}"
+        yield LeftOut(side, case_ids[0] if len(case_ids) == 1 else counted(len(case_ids), "point"), reason)

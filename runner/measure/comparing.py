@@ -15,6 +15,7 @@ from runner.results.metric import Metric
 from runner.results.records import Trial
 from runner.results.rigs import differences
 from runner.results.run import Run
+from runner.units import counted
 
 
 def compare(a: Run, b: Run, rules: Rules) -> Comparison:
@@ -159,7 +160,7 @@ def _design(common: Sequence[tuple[int, int]], a: _Trials, b: _Trials) -> Design
 
 def _design_notes(design: Design, common: Sequence[tuple[int, int]], a: _Trials, b: _Trials) -> Iterable[str]:
     if design == "paired" and len(common) < MIN_PAIRS:
-        yield f"{len(common)} blocks: sign flips cannot reach p < 0.05 with fewer than {MIN_PAIRS}"
+        yield f"{counted(len(common), 'block')}: sign flips cannot reach p < 0.05 with fewer than {MIN_PAIRS}"
     for name, side in (("A", a), ("B", b)):
         if side.reasons:
             yield f"measurements of {name} left out: {'; '.join(side.reasons)}"

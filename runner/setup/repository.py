@@ -16,6 +16,7 @@ from runner.setup.sources import source_files
 from runner.setup.state import StateDirectory
 from runner.setup.store import place_file
 from runner.setup.workload import check_workload
+from runner.units import counted
 
 if TYPE_CHECKING:
     from runner.setup.model_config import Problems
@@ -118,7 +119,7 @@ def _add(origin: Path, target: Path) -> None:
 def _refuse(problems: list[str]) -> None:
     if not problems:
         return
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    count = counted(len(problems), "problem")
     raise SetupError(
         f"repository: {count}" + "".join(f"\n  {line}" for line in problems),
         hint="correct the scenario file, or the model folder that `from` names",

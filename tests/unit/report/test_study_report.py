@@ -76,6 +76,14 @@ STUDY = Study(
 )
 
 
+def test_a_study_of_one_address_and_one_point_counts_them_in_the_singular() -> None:
+    (address, *_) = STUDY.tune["space"]
+    alone = replace(
+        STUDY, tune={**STUDY.tune, "space": {address: [1]}}, trials=STUDY.trials[:1], size=None, importance={}
+    )
+    assert "study of 1 address by grid, 1 point (" in study_text(RUN, alone)
+
+
 def test_the_study_in_a_terminal() -> None:
     assert study_text(RUN, STUDY).splitlines() == [
         "x, target cpu: study of 2 addresses by grid, 4 of 4 points (2 measured, 2 failed)",

@@ -79,7 +79,7 @@ def test_the_best_point_is_the_fastest(load: Load, lab: Laboratory) -> None:
 def test_budget_of_points(load: Load, lab: Laboratory) -> None:
     outcome = lab.study(load("tune.budget.trials=3"))
     assert len(outcome.study.trials) == 3
-    assert "3 points were tried" in str(outcome.study.ended)
+    assert "3 points tried" in str(outcome.study.ended)
 
 
 def test_patience(load: Load, lab: Laboratory) -> None:
