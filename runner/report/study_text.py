@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from string import ascii_uppercase
 from typing import Any
 
@@ -42,6 +44,10 @@ def _heading(run: Run, study: Study) -> Iterator[str]:
     )
     ended = study.ended or "it was cut off; `scenario tune --resume` goes on"
     yield f"the search took {rough_duration(study.search_s)}: {ended}"
+    extended = run.study.extended if run.study is not None else None
+    if extended is not None and extended.command:
+        program, *arguments = extended.command
+        yield f"extended by: {shlex.join([PurePath(program).name, *arguments])}"
     yield from (f"! {each.text}" for each in study.drifts if each.drifted)
 
 

@@ -29,6 +29,11 @@ def redact(command: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def shown_command(argv: Sequence[str]) -> tuple[str, ...]:
+    """A command line as it may be kept."""
+    return redact(without_secret_headers(argv))
+
+
 def redact_text(text: str) -> str:
     """One text without the values of `password=…`, `token: …` and `https://user:password@…`."""
     return _ASSIGNED.sub(rf"\1\2{HIDDEN}", _USERINFO.sub(rf"\1{HIDDEN}@", text))

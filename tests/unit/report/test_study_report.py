@@ -13,7 +13,7 @@ from runner.report.study_text import study_text
 from runner.results.records import Estimate
 from runner.results.study import Study, StudyContender, StudyDrift, StudyGain, StudyObjective, StudyTrial
 
-RUN: Any = SimpleNamespace(manifest=SimpleNamespace(scenario=SimpleNamespace(name="x"), target="cpu"))
+RUN: Any = SimpleNamespace(study=None, manifest=SimpleNamespace(scenario=SimpleNamespace(name="x"), target="cpu"))
 THREADS, LOAD = "repository.models.m.args.threads", "load.concurrency"
 RATE = StudyObjective("throughput", "inferences_per_s", "1/s", "max")
 TAIL = StudyObjective("latency.p99", "latency_p99_ms", "ms", "min")

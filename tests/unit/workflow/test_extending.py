@@ -49,12 +49,17 @@ def confirmed(watcher: Watcher) -> list[str]:
 
 
 def test_a_finished_study_goes_on_with_a_larger_budget_and_keeps_its_points(
-    load: Load, lab: Laboratory, tmp_path: Path
+    load: Load, lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Laboratory(tmp_path / "whole").study(load(RANDOM, "tune.budget.trials=5"))
     first = lab.study(load(RANDOM, "tune.budget.trials=3"))
     watcher = Watcher()
+    command = ["/opt/bin/scenario", "tune", "a b.yaml", "--resume", "--set", "env.TOKEN=hunter2"]
+    monkeypatch.setattr("sys.argv", command)
     extended = lab.study(load(RANDOM, "tune.budget.trials=5"), watcher, resume=True)
+    told = "extended by: scenario tune 'a b.yaml' --resume --set 'env.TOKEN="
+    assert told in study_text(extended.run, extended.study), "not the command that began it"
+    assert "hunter2" not in (extended.directory / "journal.jsonl").read_text()
     assert extended.directory == first.directory
     assert [each.number for each in watcher.observations] == [3, 4], "finished points are not tried again"
     kept = [replace(each, on_front=False) for each in extended.study.trials[:3]]
