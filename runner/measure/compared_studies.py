@@ -16,7 +16,7 @@ from runner.results.comparison import LeftOut, Where
 from runner.results.matching import Match, match_points, matched
 from runner.results.run import PlannedCase, Run
 from runner.scenario.domains import value_key
-from runner.units import counted
+from runner.units import counted, whole_number
 
 FILE, WINNER = "the file itself", "the winner"
 _LUCKY = "measured once, by the search that chose from many: the best of many measurements looks better than it is"
@@ -96,8 +96,9 @@ def _resolved(run: Run) -> Any:
 def _at(tree: Any, address: str) -> Any:
     """The value at an address of a resolved scenario; None where it has none."""
     for part in address.split("."):
-        if isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
-            tree = tree[int(part)]
+        if isinstance(tree, list):
+            index = whole_number(part)
+            tree = tree[index] if index is not None and index < len(tree) else None
         else:
             tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
