@@ -17,6 +17,8 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 _NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,40})?"
+_MOST_DIGITS = 20
+"""Those of 64 bits."""
 _QUANTITY = re.compile(rf"\s*(-?{_NUMBER}) ?([%/A-Za-zµ]*)\s*")
 
 TIME: dict[str, Decimal] = {
@@ -174,6 +176,17 @@ def format_seconds(value: float) -> str:
         if scaled == scaled.to_integral_value() and (unit == "s" or scaled < 1_000_000):
             return f"{_plain(scaled)}{unit}"
     return f"{_plain(number)}s"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 point`, `2,000 points`, `3 addresses`."""
+    ending = "" if number == 1 else "es" if what.endswith("s") else "s"
+    return f"{number:,} {what}{ending}"
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a text of plain digits is; None for any other text. `str.isdigit` takes `²`, which is no int."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def rough_duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from runner.cli.options import ScenarioOptions
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
+    from runner.scenario.loading import LoadedScenario
     from runner.workflow import Observer, RunOptions
 
 FEWEST_BLOCKS = 2
@@ -49,6 +50,19 @@ class Against:
             find_metric(name)
         if self.fail_if is not None:
             Gate.of(self.fail_if)
+
+    def check_measured(self, *sides: LoadedScenario) -> None:
+        """Refuse percentiles that one of the sides would not measure."""
+        from runner.results.metric_names import percentile_of
+
+        for side in sides:
+            measured = side.scenario.measure.percentiles
+            for name in self.metrics:
+                if (q := percentile_of(name)) is not None and q not in measured:
+                    raise UsageError(
+                        f"--metric {name}: {side.source} does not measure it",
+                        hint=f"it measures {', '.join(f'p{each:g}' for each in measured)}; see measure.percentiles",
+                    )
 
 
 def against_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,6 +117,7 @@ def run_against(options: ScenarioOptions, against: Against, run_options: RunOpti
 
     against.check()
     a, b = (side.load_matrix() for side in against.sides(options))
+    against.check_measured(a, b)
     return measure(a, b, run_options, observer)
 
 

@@ -38,7 +38,13 @@ def print_json(value: Any) -> None:
 
 
 def write_result(path: Path, text: str) -> None:
-    """A result that the user wants in a file.
+    """A result that the user wants in a file, and a line that says so; raises as `write_file`."""
+    write_file(path, text)
+    note(f"wrote {path}")
+
+
+def write_file(path: Path, text: str) -> None:
+    """A file that the user named.
 
     Raises:
         UsageError: it cannot be written there.
@@ -48,7 +54,6 @@ def write_result(path: Path, text: str) -> None:
     except OSError as error:
         hint = "name a file in a folder that is there and that you may write to"
         raise UsageError(f"cannot write {path}: {error.strerror}", hint=hint) from error
-    note(f"wrote {path}")
 
 
 def print_error(error: RunnerError) -> None:

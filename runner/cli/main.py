@@ -104,8 +104,16 @@ def cli() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its exit code."""
-    sys.exit(invoke(argv))
+    """Run the command line and leave with its exit code, whatever signals come on the way out."""
+    try:
+        code = invoke(argv)
+    except KeyboardInterrupt as error:
+        # One more of them, while we said what the one before it did.
+        code = EXIT_SIGTERM if isinstance(error, Terminated) else EXIT_SIGINT
+    # Everything is undone and written: Python's own end may be cut short, but not with a traceback or as a crash.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(code or EXIT_SIGINT))
+    sys.exit(code)
 
 
 def invoke(argv: Sequence[str] | None = None) -> int:

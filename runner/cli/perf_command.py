@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.console import note
+from runner.cli.console import note, write_file
 from runner.cli.perf.outputs import check_outputs, wishes_of
 from runner.cli.perf.parsing import parse
 from runner.cli.perf.showing import help_text
@@ -59,7 +59,7 @@ def _emit(options: PerfOptions, argv: tuple[str, ...], file: Path) -> int:
     from runner.cli.perf.writing import scenario_text
 
     translation = translate(options, folder=file.absolute().parent)
-    file.write_text(scenario_text(translation, ["perf_analyzer", *argv]), encoding="utf-8")
+    write_file(file, scenario_text(translation, ["perf_analyzer", *argv]))
     click.echo(f"wrote {file}; scenario run {file}")
     return EXIT_OK
 

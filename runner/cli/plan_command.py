@@ -10,7 +10,7 @@ import click
 
 from runner.cli.console import print_json
 from runner.cli.options import ScenarioCommand, ScenarioOptions, scenario_options
-from runner.units import rough_duration
+from runner.units import counted, rough_duration
 
 if TYPE_CHECKING:
     from runner.workflow import Plan
@@ -43,10 +43,10 @@ def show_plan(options: ScenarioOptions, as_json: bool) -> None:
         click.echo(f"  point  {case.id:<28} {_parameters(case.parameters)}{_skipped(case.skipped)}")
     for line in _order(plan):
         click.echo(f"  order  {line}")
-    measured = f"{_count(len(plan.measurements), 'measurement')} on {_count(plan.server_starts, 'server')}"
+    measured = f"{counted(len(plan.measurements), 'measurement')} on {counted(plan.server_starts, 'server')}"
     endless = "load until you stop it (measure.soak)"
     load = endless if plan.longest_s is None else f"at most about {rough_duration(plan.longest_s)} of load"
-    click.echo(f"{_count(plan.points, 'point')}, {measured}: {load}; {plan.free_bytes / 2**30:.0f} GiB free")
+    click.echo(f"{counted(plan.points, 'point')}, {measured}: {load}; {plan.free_bytes / 2**30:.0f} GiB free")
 
 
 def _order(plan: Plan) -> Iterator[str]:
@@ -57,10 +57,6 @@ def _order(plan: Plan) -> Iterator[str]:
         names = [f"[{each.case.id}]" if each.anchor else each.case.id for each in group]
         more = f" … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         yield f"block {block}: {' '.join(names[:SHOWN])}{more}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _parameters(parameters: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.report.tabular import short_names
-from runner.units import rough_duration
+from runner.units import counted, rough_duration
 
 if TYPE_CHECKING:
     from runner.scenario.loading import LoadedScenario
@@ -26,7 +26,7 @@ def show_preview(loaded: LoadedScenario) -> None:
 def preview_lines(preview: StudyPreview) -> Iterator[str]:
     """The study before it begins."""
     tune, names = preview.tune, short_names(list(preview.tune.space))
-    size = "without end" if preview.size is None else f"{preview.size:,} points"
+    size = "without end" if preview.size is None else counted(preview.size, "point")
     yield f"target {preview.target or '-'} · strategy {tune.strategy.kind}, seed {tune.strategy.seed} · space {size}"
     for address, domain in tune.space.items():
         yield f"  space       {address}: {_plain(domain)}"
@@ -46,8 +46,9 @@ def preview_lines(preview: StudyPreview) -> Iterator[str]:
 def _search(preview: StudyPreview) -> str:
     budget = preview.tune.budget
     limits = [f"at most {rough_duration(budget.time)}"] if budget.time is not None else []
-    limits += [f"at most {budget.trials} points"] if budget.trials is not None else []
-    limits += [f"ends after {budget.patience} points without an improvement"] if budget.patience is not None else []
+    limits += [f"at most {counted(budget.trials, 'point')}"] if budget.trials is not None else []
+    if budget.patience is not None:
+        limits.append(f"ends after {counted(budget.patience, 'point')} without an improvement")
     if budget.time is None and preview.search_s is not None:
         limits.append(f"at most {rough_duration(preview.search_s)} of load")
     return ", ".join(limits) or "every point"
@@ -58,8 +59,9 @@ def _confirmation(preview: StudyPreview) -> str:
     if confirm is None:
         return "no confirmation, so no winner is named"
     return (
-        f"then confirmation: {confirm.top} points and the file itself in {confirm.repeats} blocks, "
-        f"{preview.confirmations} fresh servers, at most {rough_duration(preview.confirm_s)} of load"
+        f"then confirmation: {counted(confirm.top, 'point')} and the file itself in "
+        f"{counted(confirm.repeats, 'block')}, {counted(preview.confirmations, 'fresh server')}, "
+        f"at most {rough_duration(preview.confirm_s)} of load"
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.cli.console import note
 from runner.cli.progress import LiveObserver, PlainObserver, outcome, wants_live
+from runner.units import counted
 from runner.workflow.tuning import SilentStudy, StudyObserver
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class PlainStudy(PlainObserver):
     def on_run(self, directory: Path, points: int, done: int) -> None:
         note(f"study directory {directory}")
         if done:
-            note(f"resumed: {done} points are finished already")
+            note(f"resumed: {counted(done, 'point')} finished already")
 
     def on_step(self, report: StepReport) -> None:
         if report.action != "reused":
@@ -62,9 +63,8 @@ class LiveStudy(LiveObserver):
 
     def on_run(self, directory: Path, points: int, done: int) -> None:
         super().on_run(directory, points, done)
-        self._say(
-            f"resumed: {done} points are finished already" if done else f"at most {points or 'any number of'} points"
-        )
+        most = counted(points, "point") if points else "any number of points"
+        self._say(f"resumed: {counted(done, 'point')} finished already" if done else f"at most {most}")
 
     def on_step(self, report: StepReport) -> None:
         if report.action != "reused":

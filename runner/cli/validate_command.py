@@ -7,6 +7,7 @@ import click
 from runner.cli.console import note, print_json
 from runner.cli.options import ScenarioCommand, ScenarioOptions, scenario_options
 from runner.errors import ScenarioError
+from runner.units import counted
 
 
 @click.command("validate", cls=ScenarioCommand)
@@ -18,9 +19,12 @@ def command(options: ScenarioOptions, as_json: bool) -> int:
     Exit code 0 when it is valid, 2 when it is not.
     """
     from runner.scenario.matrix import expand
+    from runner.workflow.known_models import check_known_models
 
     try:
-        cases = expand(options.load())
+        loaded = options.load()
+        cases = expand(loaded)
+        check_known_models(loaded, cases)
     except ScenarioError as error:
         if not as_json:
             raise
@@ -29,5 +33,5 @@ def command(options: ScenarioOptions, as_json: bool) -> int:
     if as_json:
         print_json({"valid": True, "diagnostics": [], "points": len(cases)})
     else:
-        note(f"valid: {len(cases)} point{'s' if len(cases) != 1 else ''}")
+        note(f"valid: {counted(len(cases), 'point')}")
     return 0

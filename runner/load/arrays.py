@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from runner.errors import ServiceError
-from runner.load.items import Array, Tensor, address_of, elements, fits, from_bfloat16, numpy_type
+from runner.load.items import Array, Tensor, address_of, elements, from_bfloat16, numpy_type
+from runner.load.shapes import fits
 
 _LOCAL_HEADER = 30
 """Fixed part of a ZIP member's own header; its name and extra field follow, then its bytes."""

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from runner.errors import ServiceError
-from runner.load.items import Array, Items, Tensor, elements, fits, numpy_type, usual_shape
+from runner.load.items import Array, Items, Tensor, elements, numpy_type, usual_shape
+from runner.load.shapes import fits
 from runner.scenario.schema_inputs import GeneratedInput
 
 _TEXT_LENGTH = (16, 16)

@@ -10,7 +10,8 @@ from pathlib import Path
 from runner.errors import ServiceError
 from runner.load.files import from_directory, from_files, resolve
 from runner.load.generated import generated
-from runner.load.items import Array, Items, Model, ShapedTensor, Tensor, fits
+from runner.load.items import Array, Items, Model, ShapedTensor, Tensor
+from runner.load.shapes import fits
 from runner.scenario.schema import Workload
 from runner.scenario.schema_inputs import DataInput, Generate, GeneratedInput
 

@@ -135,11 +135,6 @@ def wire_size(datatype: str) -> int | None:
     return 2 if datatype == "BF16" else np.dtype(NUMPY[datatype]).itemsize
 
 
-def fits(declared: Sequence[int], given: Sequence[int]) -> bool:
-    """Whether a shape is one that the model takes; -1 stands for any size."""
-    return len(declared) == len(given) and all(d in (-1, g) for d, g in zip(declared, given, strict=True))
-
-
 def shape_for(declared: tuple[int, ...], count: int) -> tuple[int, ...] | None:
     """The declared shape with its one open dimension found from the number of elements; None when they do not fit."""
     fixed = math.prod(size for size in declared if size != -1)

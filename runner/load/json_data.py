@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from runner.errors import ServiceError
-from runner.load.items import Array, Items, Model, Tensor, elements, fits, from_raw, numpy_type, shape_for, usual_shape
+from runner.load.items import Array, Items, Model, Tensor, elements, from_raw, numpy_type, shape_for, usual_shape
+from runner.load.shapes import fits
 
 _NOT_TENSORS = frozenset({"model", "timestamp", "delay", "session_id"})
 """Keys of a step that say something else than a tensor's value."""

@@ -20,6 +20,7 @@ from runner.results.contrasts import (
 )
 from runner.results.metric import Metric
 from runner.results.metric_names import find_metric
+from runner.results.metrics import METRICS, percentile
 from runner.results.records import Estimate, Trial
 
 MARGIN = 0.02
@@ -80,6 +81,17 @@ def contrast_of(
     effect = _effect(metric, design, a, b, rules, share)
     note = "no interval inside a measurement" if effect.low is None else None
     return replace(blank, change=_change(effect, share), p=effect.p, p_exact=effect.p_exact, note=note)
+
+
+def common_metrics(a: Sequence[Trial], b: Sequence[Trial]) -> tuple[Metric, ...]:
+    """Metrics that can be better or worse and that some measurement on either side has, percentiles first."""
+    known = [percentile(q)[0] for q in sorted(_percentiles(a) & _percentiles(b))]
+    known += [metric for metric in METRICS if metric.direction is not None]
+    return tuple(metric for metric in known if _values(metric, a) and _values(metric, b))
+
+
+def _percentiles(trials: Sequence[Trial]) -> set[float]:
+    return {each.q for trial in trials if trial.summary for each in trial.summary.percentiles}
 
 
 def _values(metric: Metric, trials: Sequence[Trial]) -> list[float]:

@@ -16,6 +16,7 @@ from runner.results.comparison import LeftOut, Where
 from runner.results.matching import Match, match_points, matched
 from runner.results.run import PlannedCase, Run
 from runner.scenario.domains import value_key
+from runner.units import counted, whole_number
 
 FILE, WINNER = "the file itself", "the winner"
 _LUCKY = "measured once, by the search that chose from many: the best of many measurements looks better than it is"
@@ -75,7 +76,7 @@ def _side(name: Where, run: Run, addresses: Iterable[str]) -> _Side:
     roles = {role: chosen[number] for role, number in ((FILE, 0), (WINNER, winner)) if number in chosen}
     cases = {case.case_id: case for case in run.cases}
     others = len(log.observed) - len(chosen)
-    left_out = [LeftOut(name, _points(others), "not measured in full by the study")] if others else []
+    left_out = [LeftOut(name, counted(others, "point"), "not measured in full by the study")] if others else []
     return _Side(
         name,
         tuple(_filled(cases[case_id], said) for case_id in chosen.values()),
@@ -95,8 +96,9 @@ def _resolved(run: Run) -> Any:
 def _at(tree: Any, address: str) -> Any:
     """The value at an address of a resolved scenario; None where it has none."""
     for part in address.split("."):
-        if isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
-            tree = tree[int(part)]
+        if isinstance(tree, list):
+            index = whole_number(part)
+            tree = tree[index] if index is not None and index < len(tree) else None
         else:
             tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
@@ -150,8 +152,4 @@ def _without_partner(left_out: Sequence[LeftOut], known: Iterable[tuple[str, str
         if (each.side, each.case_id) not in in_roles:
             found.setdefault((each.side, each.reason), []).append(each.case_id)
     for (side, reason), case_ids in found.items():
-        yield LeftOut(side, case_ids[0] if len(case_ids) == 1 else _points(len(case_ids)), reason)
-
-
-def _points(count: int) -> str:
-    return f"{count} point{'' if count == 1 else 's'}"
+        yield LeftOut(side, case_ids[0] if len(case_ids) == 1 else counted(len(case_ids), "point"), reason)

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from runner.errors import UsageError
 from runner.measure.compared_capacity import capacity_contrast, why_not_compared
-from runner.measure.compared_metrics import Rules, contrast_of, judged_family
+from runner.measure.compared_metrics import Rules, common_metrics, contrast_of, judged_family
 from runner.measure.compared_studies import match_runs
 from runner.results.comparison import MIN_PAIRS, ComparedPoint, Comparison, Design, LeftOut, Side, Where
 from runner.results.matching import Match
+from runner.results.metric import Metric
 from runner.results.records import Trial
 from runner.results.rigs import differences
 from runner.results.run import Run
+from runner.units import counted
 
 
 def compare(a: Run, b: Run, rules: Rules) -> Comparison:
-    """A against B, the baseline; points of either that cannot be compared are listed with the reason."""
+    """A against B, the baseline; points of either that cannot be compared are listed with the reason.
+
+    Raises:
+        UsageError: a metric that was named beforehand is in no point of both.
+    """
     matches, left_out = match_runs(a, b)
     in_blocks = a.manifest.compare_group is not None and a.manifest.compare_group == b.manifest.compare_group
     points: list[ComparedPoint] = []
@@ -26,6 +33,8 @@ def compare(a: Run, b: Run, rules: Rules) -> Comparison:
             left_out.append(found)
         else:
             points.append(found)
+    if rules.planned:
+        _refuse_unmeasured(rules.metrics, a, b, points)
     adjustment, judged = judged_family(points, rules)
     return Comparison(
         _side(a),
@@ -38,6 +47,18 @@ def compare(a: Run, b: Run, rules: Rules) -> Comparison:
         tuple(left_out),
         (*_drift("A", a), *_drift("B", b)),
     )
+
+
+def _refuse_unmeasured(metrics: Sequence[Metric], a: Run, b: Run, points: Sequence[ComparedPoint]) -> None:
+    loads = [point for point in points if point.design != "searches"]
+    shown = {contrast.metric for point in loads for contrast in point.contrasts}
+    missing = [metric.key for metric in metrics if metric.key not in shown]
+    if loads and missing:
+        both = common_metrics(*([t for trials in run.repeats.values() for t in trials] for run in (a, b)))
+        raise UsageError(
+            f"{', '.join(missing)} was not measured in both runs",
+            hint=f"both have {', '.join(metric.key for metric in both)}; `measure.percentiles` says which are measured",
+        )
 
 
 def _side(run: Run) -> Side:
@@ -139,7 +160,7 @@ def _design(common: Sequence[tuple[int, int]], a: _Trials, b: _Trials) -> Design
 
 def _design_notes(design: Design, common: Sequence[tuple[int, int]], a: _Trials, b: _Trials) -> Iterable[str]:
     if design == "paired" and len(common) < MIN_PAIRS:
-        yield f"{len(common)} blocks: sign flips cannot reach p < 0.05 with fewer than {MIN_PAIRS}"
+        yield f"{counted(len(common), 'block')}: sign flips cannot reach p < 0.05 with fewer than {MIN_PAIRS}"
     for name, side in (("A", a), ("B", b)):
         if side.reasons:
             yield f"measurements of {name} left out: {'; '.join(side.reasons)}"

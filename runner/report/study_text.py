@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from string import ascii_uppercase
 from typing import Any
 
@@ -10,7 +12,7 @@ from runner.report.tabular import aligned, number_text, short_names
 from runner.results.records import Estimate
 from runner.results.run import Run
 from runner.results.study import Study, StudyContender, StudyObjective, StudyTrial
-from runner.units import rough_duration
+from runner.units import counted, rough_duration
 
 ABSENT = "-"
 WIDTH = 100
@@ -34,13 +36,18 @@ def _heading(run: Run, study: Study) -> Iterator[str]:
     manifest = run.manifest
     target = f", target {manifest.target}" if manifest.target else ""
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in study.counts().items())
-    size = f" of {study.size:,}" if study.size is not None else ""
+    points = counted(len(study.trials) if study.size is None else study.size, "point")
+    points = points if study.size is None else f"{len(study.trials)} of {points}"
     yield (
-        f"{manifest.scenario.name}{target}: study of {len(study.tune['space'])} addresses by "
-        f"{study.tune['strategy']['kind']}, {len(study.trials)}{size} points ({outcomes})"
+        f"{manifest.scenario.name}{target}: study of {counted(len(study.tune['space']), 'address')} by "
+        f"{study.tune['strategy']['kind']}, {points} ({outcomes})"
     )
     ended = study.ended or "it was cut off; `scenario tune --resume` goes on"
     yield f"the search took {rough_duration(study.search_s)}: {ended}"
+    extended = run.study.extended if run.study is not None else None
+    if extended is not None and extended.command:
+        program, *arguments = extended.command
+        yield f"extended by: {shlex.join([PurePath(program).name, *arguments])}"
     yield from (f"! {each.text}" for each in study.drifts if each.drifted)
 
 
@@ -130,7 +137,10 @@ def _confirmation(study: Study) -> Iterator[str]:
     if not study.contenders:
         return
     blocks = study.tune["confirm"]["repeats"]
-    yield f"confirmed head to head in {blocks} blocks, every contender once in each on a fresh server{_again(study)}:"
+    yield (
+        f"confirmed head to head in {counted(blocks, 'block')}, every contender once in each on a fresh server"
+        f"{_again(study)}:"
+    )
     header = ["point", "blocks"]
     for objective in study.objectives:
         header += [objective.name, "change"]

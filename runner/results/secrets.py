@@ -21,6 +21,11 @@ def redact(command: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def shown_command(argv: Sequence[str]) -> tuple[str, ...]:
+    """A command line as it may be kept."""
+    return redact(without_secret_headers(argv))
+
+
 def without_secrets(resolved: str) -> str:
     """The resolved scenario with secret headers, environment variables, variables and parts of URLs hidden."""
     document = yaml.safe_load(resolved)

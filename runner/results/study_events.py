@@ -95,6 +95,8 @@ class Extended:
     """The block `tune.budget`, resolved."""
     digest: str
     """Of the scenario with this budget."""
+    command: tuple[str, ...] = ()
+    """What extended it, as the manifest has what began it: without secrets."""
 
 
 StudyEvent = StudyStarted | Proposed | Observed | SearchEnded | Confirming | Concluded | Extended

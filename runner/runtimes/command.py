@@ -9,6 +9,7 @@ from pathlib import Path
 from runner.errors import RigError
 from runner.runtimes.base import ServerSpec
 from runner.services.base import Endpoint
+from runner.units import whole_number
 
 EXIT_TIMEOUT_S = 10
 """How long Triton waits for requests in flight when it is asked to stop."""
@@ -43,7 +44,7 @@ def fixed_ports(flags: Mapping[str, object]) -> dict[str, int]:
     """Ports that the scenario itself asks for: http, grpc, metrics -> number."""
     wanted = {kind: flags[f"{kind}-port"] for kind in ("http", "grpc", "metrics") if f"{kind}-port" in flags}
     for kind, port in wanted.items():
-        if isinstance(port, bool) or not str(port).isdigit() or not 0 < int(str(port)) < 65536:
+        if not 0 < (whole_number(str(port)) or 0) < 65536:
             raise RigError(
                 f"server.flags.{kind}-port is {port!r}; a port is a number from 1 to 65535",
                 hint="leave it out and a free port is chosen",

@@ -33,6 +33,7 @@ CODES = {
     "E141": "wrong kind of file",
     "E142": "wrong content of a file",
     "E150": "batch larger than the model takes",
+    "E151": "model that no server would load",
 }
 """Every code and what it stands for."""
 

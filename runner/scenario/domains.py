@@ -229,11 +229,13 @@ def number_of(value: Any) -> float | None:
 
 
 def value_key(value: Any) -> str:
-    """Equal for values that mean the same in a scenario: 1 and 1.0."""
+    """Equal for values that mean the same in a scenario: 1 and 1.0, `50/s` and 50.0, `1s` and `1000ms`."""
     return json.dumps(_normal(value), sort_keys=True, default=str)
 
 
 def _normal(value: Any) -> Any:
+    if isinstance(value, str) and (number := number_of(value)) is not None:
+        value = number
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):

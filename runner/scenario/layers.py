@@ -15,7 +15,7 @@ from runner.errors import UsageError
 from runner.scenario.addresses import AddressError, locate, locate_variable
 from runner.scenario.diagnostics import Diagnostic, diagnose
 from runner.scenario.merging import assign, merge
-from runner.scenario.reading import ReadError, read_file, read_text
+from runner.scenario.reading import OVERRIDES, ReadError, read_file, read_text
 from runner.scenario.tree import Node, Path_, Place, Source, dotted, option_place
 
 VARIABLE_PREFIX = "SCENARIO__"
@@ -185,7 +185,7 @@ def read_values(paths: Sequence[Path], cwd: Path, diagnostics: list[Diagnostic])
         if not (cwd / path).is_file():
             raise UsageError(f"there is no file {str(path)!r} for --values")
         try:
-            tree = read_file(cwd / path, shown_path((cwd / path).absolute(), cwd), diagnostics)
+            tree = read_file(cwd / path, shown_path((cwd / path).absolute(), cwd), diagnostics, OVERRIDES)
         except ReadError as error:
             diagnostics.append(error.diagnostic)
         else:

@@ -41,15 +41,20 @@ class ReadError(Exception):
         self.diagnostic = diagnostic
 
 
-def read_file(path: Path, name: str, diagnostics: list[Diagnostic]) -> Node:
-    """Read one scenario file; mistakes that leave the rest readable are added to `diagnostics`."""
+_SCENARIO = "start with `scenario: 1` and `name: …`"
+OVERRIDES = "write the values to override, such as `workload: {batch: 4}`"
+"""What a file of `--values` begins with."""
+
+
+def read_file(path: Path, name: str, diagnostics: list[Diagnostic], begin: str = _SCENARIO) -> Node:
+    """Read one file; mistakes that leave the rest readable are added to `diagnostics`, `begin` says how it begins."""
     source, text = _decode(path, name)
     root = read_text(text, source, diagnostics)
     if not isinstance(root.value, dict):
         got = "a list" if isinstance(root.value, list) else "no map"
         if root.value is None:
             got = "an empty file"
-        hint = "start with `scenario: 1` and `name: …`" if got != "a list" else "remove the dashes of the first level"
+        hint = begin if got != "a list" else "remove the dashes of the first level"
         raise ReadError(diagnose("E102", root.place, f"expected a map of keys at the top, got {got}", hint=hint))
     return root
 

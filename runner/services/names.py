@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from runner.errors import ServiceError
 from runner.services.base import ModelMetadata
+from runner.units import whole_number
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -19,7 +20,8 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 def version_order(version: str) -> tuple[bool, int, str]:
     """Sort key: numbers as numbers, after words."""
-    return (version.isdigit(), int(version) if version.isdigit() else 0, version)
+    number = whole_number(version)
+    return (number is not None, number or 0, version)
 
 
 _UNKNOWN_MODEL = re.compile(r"unknown model|requested model '.*' is not (available|found)")

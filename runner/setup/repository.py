@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import SetupError
 from runner.scenario.schema import ModelSource, Scenario
 from runner.setup.base import Artifact, Parts, Product, Workbench
-from runner.setup.digest import files_below
 from runner.setup.fingerprint import flatten, version_parts
-from runner.setup.references import references, substitute, substitute_all
+from runner.setup.references import references, substitute
+from runner.setup.sources import source_files
 from runner.setup.state import StateDirectory
 from runner.setup.store import place_file
 from runner.setup.workload import check_workload
+from runner.units import counted
 
 if TYPE_CHECKING:
     from runner.setup.model_config import Problems
-
-_LISTED = ("input", "output")
-_MODEL_FILES = {"python": ("model.py",), "dali": ("model.dali", "dali.py"), "tensorrt": ("model.plan",)}
-"""Backend -> files of which a version folder has to hold one, unless the configuration names another."""
 
 
 class AssembleRepository:
@@ -48,11 +45,13 @@ class AssembleRepository:
         return parts | {f"setup.{name}": artifact.digest for name, artifact in inputs.items()}
 
     def run(self, bench: Workbench) -> Product:
+        from runner.setup.configured import check_models, configured, facts_of
         from runner.setup.model_config import Problems, render
 
         problems = Problems()
-        configs = {name: self._configure(name, model, bench.inputs, problems) for name, model in self._models.items()}
-        self._check(configs, bench.inputs, problems)
+        configs = configured(self._models, bench.inputs, problems)
+        check_models(self._models, configs, problems)
+        self._check_files(bench.inputs, problems)
         facts = {"models": {name: facts_of(config) for name, config in configs.items()}}
         problems += check_workload(self._scenario, facts["models"], self._needed)
         _refuse(problems)
@@ -75,40 +74,12 @@ class AssembleRepository:
         path = Path(origin)
         return self._digests.file(path) if path.is_file() else self._digests.tree(path, source_files(path))
 
-    def _configure(self, name: str, model: ModelSource, inputs: Mapping[str, Artifact], problems: Problems) -> Any:
-        from runner.setup.model_config import apply_args, apply_overrides, read_config
-
-        address = f"repository.models.{name}"
-        config = read_config(Path(model.from_) / "config.pbtxt", address, problems)
-        apply_overrides(config, substitute_all(model.config, inputs), f"{address}.config", problems)
-        apply_args(config, substitute_all(model.args, inputs))
-        config.name = name
-        return config
-
-    def _check(self, configs: Mapping[str, Any], inputs: Mapping[str, Artifact], problems: Problems) -> None:
-        from runner.setup.ensemble import check_ensembles
-
+    def _check_files(self, inputs: Mapping[str, Artifact], problems: Problems) -> None:
         for name, model in self._models.items():
-            address = f"repository.models.{name}"
             for path, origin in model.files.items():
-                if not _inside(path):
-                    problems.add(f"{address}.files.{path}", "expected a path inside the model folder")
                 if not Path(substitute(origin, inputs)).exists():
-                    problems.add(f"{address}.files.{path}", f"no such file: {substitute(origin, inputs)}")
-            self._check_model_file(name, model, configs[name], problems)
-        check_ensembles(configs, problems)
-
-    def _check_model_file(self, name: str, model: ModelSource, config: Any, problems: Problems) -> None:
-        """Refuse a model without the file that its backend loads."""
-        known = _MODEL_FILES.get(config.backend)
-        if known is None:
-            return
-        wanted = (config.default_model_filename,) if config.default_model_filename else known
-        there = (*source_files(Path(model.from_)), *model.files)
-        if not any(PurePosixPath(path).match(f"*/{file}") for path in there for file in wanted):
-            needs = " or ".join(f"1/{file}" for file in wanted)
-            message = f"backend `{config.backend}` needs {needs}, which is not there"
-            problems.add(f"repository.models.{name}.from", message)
+                    address = f"repository.models.{name}.files.{path}"
+                    problems.add(address, f"no such file: {substitute(origin, inputs)}")
 
     def _assemble(self, name: str, model: ModelSource, config: str, bench: Workbench) -> None:
         source, target = Path(model.from_), bench.directory / name
@@ -125,11 +96,6 @@ class AssembleRepository:
         bench.note(f"{name}: {source} + {', '.join(model.files) or 'no files'}")
 
 
-def source_files(folder: Path) -> list[str]:
-    """Files of a source folder that belong in a repository: no caches, nothing hidden."""
-    return [name for name in files_below(folder) if not _ignored(name)]
-
-
 def check_sources(models: Mapping[str, ModelSource]) -> None:
     """Refuse a model whose folder does not exist.
 
@@ -138,12 +104,6 @@ def check_sources(models: Mapping[str, ModelSource]) -> None:
     """
     missing = [(name, model.from_) for name, model in models.items() if not Path(model.from_).is_dir()]
     _refuse([f"repository.models.{name}.from: no such folder: {path}" for name, path in missing])
-
-
-def facts_of(config: Any) -> dict[str, Any]:
-    """What later checks need to know of a model."""
-    names = {which: [tensor.name for tensor in getattr(config, which)] for which in _LISTED}
-    return {"max_batch_size": config.max_batch_size, **names}
 
 
 def _add(origin: Path, target: Path) -> None:
@@ -156,20 +116,10 @@ def _add(origin: Path, target: Path) -> None:
         place_file(file, place)
 
 
-def _inside(path: str) -> bool:
-    pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts and pure.parts != ()
-
-
-def _ignored(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return any(part == "__pycache__" or part.startswith(".") for part in parts) or name.endswith((".pyc", ".pyo"))
-
-
 def _refuse(problems: list[str]) -> None:
     if not problems:
         return
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    count = counted(len(problems), "problem")
     raise SetupError(
         f"repository: {count}" + "".join(f"\n  {line}" for line in problems),
         hint="correct the scenario file, or the model folder that `from` names",

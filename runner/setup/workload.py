@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from runner.scenario.schema import Scenario
+from runner.load.shapes import fits
+from runner.scenario.schema import Scenario, Workload
+from runner.scenario.schema_inputs import GeneratedInput
 
 
 def check_workload(scenario: Scenario, models: Mapping[str, Any], max_batch_needed: int) -> list[str]:
@@ -21,13 +23,27 @@ def check_workload(scenario: Scenario, models: Mapping[str, Any], max_batch_need
     called = scenario.workload.model
     if called not in models:
         return [*problems, f"workload.model: the repository has no model `{called}`{_near(called, models)}"]
-    inputs = models[called]["input"]
-    problems += [
-        f"workload.input.{name}: {called} has no such input{_near(name, inputs)}"
-        for name in scenario.workload.input
-        if inputs and name not in inputs
+    return [
+        *problems,
+        *_input_problems(scenario.workload, models[called]),
+        *_batch_problems(called, models[called]["max_batch_size"], max_batch_needed),
     ]
-    return problems + _batch_problems(called, models[called]["max_batch_size"], max_batch_needed)
+
+
+def _input_problems(workload: Workload, model: Mapping[str, Any]) -> Iterator[str]:
+    """Names that the model does not have, and shapes that it does not take."""
+    made = {name: each for name, each in workload.input.items() if isinstance(each, GeneratedInput)}
+    shapes = [(f"workload.input.{name}.shape", name, each.shape) for name, each in made.items() if each.shape]
+    shapes += [(f"workload.shape.{name}", name, shape) for name, shape in workload.shape.items()]
+    named = [("input", name) for name in workload.input] + [("shape", name) for name in workload.shape]
+    for where, name in named:
+        if model["input"] and name not in model["input"]:
+            yield f"workload.{where}.{name}: {workload.model} has no such input{_near(name, model['input'])}"
+    # A repository that an older version assembled has no shapes written down.
+    for address, name, shape in shapes:
+        declared = model.get("shapes", {}).get(name)
+        if declared is not None and not fits(declared, shape):
+            yield f"{address}: {list(shape)} does not fit the {declared} of {workload.model}"
 
 
 def _batch_problems(model: str, limit: int, needed: int) -> list[str]:

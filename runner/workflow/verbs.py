@@ -14,6 +14,7 @@ from runner.scenario.matrix import expand
 from runner.scenario.schema import EmbeddedLaunch, RemoteLaunch
 from runner.workflow.contract import Observer, Outcome, Plan, Rooms, RunOptions, Silent
 from runner.workflow.groups import largest_batch_of, prepare_group, state_of
+from runner.workflow.known_models import check_known_models
 from runner.workflow.launches import check_launch, check_takes_effect
 from runner.workflow.measuring import measure_all, sweep_shared_memory
 from runner.workflow.order import Planned, anchor_case, is_search, left_over, plan_points, server_groups, with_anchors
@@ -87,11 +88,14 @@ def setup_scenario(loaded: LoadedScenario, options: RunOptions, observer: Observ
     """Make what every server configuration of the matrix needs; reuses what is current.
 
     Raises:
+        ScenarioError: models or workload make no sense.
         RigError: this machine lacks what the target requires.
         SetupError: a step failed.
     """
     check_requires(loaded, options.home)
-    return tuple(prepare_group(group, loaded, options, observer) for group in server_groups(expand(loaded)))
+    cases = expand(loaded)
+    check_known_models(loaded, cases)
+    return tuple(prepare_group(group, loaded, options, observer) for group in server_groups(cases))
 
 
 def plan_scenario(loaded: LoadedScenario, options: RunOptions | None = None) -> Plan:
@@ -171,6 +175,7 @@ def checked_cases(loaded: LoadedScenario) -> tuple[Case, ...]:
         else:
             schedule_of(case.scenario.load)
     check_takes_effect(cases)
+    check_known_models(loaded, cases)
     anchor_case(cases, loaded.scenario.matrix.anchor)
     return cases
 

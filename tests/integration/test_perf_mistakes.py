@@ -22,6 +22,7 @@ SHAPE = ("--shape", "INPUT0:2")
 GRPC = ("-i", "grpc")
 TIMES = ("--request-intervals", "times")
 NOBODY = "127.0.0.1:1"
+NO_HOST = "nosuch.invalid:8001"
 USAGE, SERVICE = 2, 4
 
 
@@ -56,6 +57,10 @@ MISTAKES = {
     ),
     "no server over HTTP": Mistake(("-u", NOBODY, *SHAPE), 99, (NOBODY, "is the server running?"), SERVICE),
     "no server over gRPC": Mistake((*GRPC, "-u", NOBODY, *SHAPE), 99, (NOBODY, "is the server running?"), SERVICE),
+    "unknown host over HTTP": Mistake(("-u", NO_HOST, *SHAPE), 99, (NO_HOST, "does not resolve", "spelling"), SERVICE),
+    "unknown host over gRPC": Mistake(
+        (*GRPC, "-u", NO_HOST, *SHAPE), 99, (NO_HOST, "does not resolve", "spelling"), SERVICE
+    ),
     "open shape": Mistake((), 99, ("'INPUT0'", "open shape [-1]", "--shape INPUT0:8")),
     "open shape, another input named": Mistake(("--shape", "INPUT:2"), 99, ("no input 'INPUT'", "it has INPUT0")),
     "wrong rank": Mistake(("--shape", "INPUT0:1,2"), 99, ("--shape", "INPUT0", "[1, 2]", "[-1]")),

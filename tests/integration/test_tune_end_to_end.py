@@ -78,7 +78,7 @@ def test_a_killed_study_goes_on_with_what_is_missing(folder: Folder) -> None:
     proposed = [event["point"] for event in folder.events("proposed")]
     done = folder.run("tune", "traps.yaml", "--resume", "--progress", "plain")
     assert done.returncode == 0, done.stderr
-    assert f"resumed: {len(finished)} points are finished already" in done.stderr
+    assert f"resumed: {len(finished)} points finished already" in done.stderr
     observed = folder.events("observed")
     assert observed[: len(finished)] == finished, "what was finished is kept, and not done again"
     assert sorted(event["number"] for event in observed) == list(range(6))
@@ -93,7 +93,7 @@ def _extended(folder: Folder, observed: list[dict[str, Any]]) -> None:
     """The same study with a larger budget: two points more in the same directory."""
     done = folder.run("tune", "traps.yaml", "--resume", "--set", "tune.budget.trials=8", "--progress", "plain")
     assert done.returncode == 0, done.stderr
-    assert "resumed: 6 points are finished already" in done.stderr
+    assert "resumed: 6 points finished already" in done.stderr
     assert folder.events("observed")[:6] == observed
     assert len(folder.events("observed")) == 8
     assert len(folder.directories()) == 1

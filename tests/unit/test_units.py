@@ -141,3 +141,13 @@ def test_json_schema_takes_its_own_examples(kind):
     schema = TypeAdapter(kind).json_schema()
     assert all(re.search(schema["pattern"], example) for example in schema["examples"])
     assert not re.search(schema["pattern"], "120")
+
+
+def test_things_are_counted_in_the_right_number() -> None:
+    assert [units.counted(n, "point") for n in (0, 1, 2, 2000)] == ["0 points", "1 point", "2 points", "2,000 points"]
+    assert [units.counted(n, "address") for n in (1, 2)] == ["1 address", "2 addresses"]
+
+
+def test_only_plain_digits_are_a_whole_number() -> None:
+    assert [units.whole_number(text) for text in ("0", "007", "18446744073709551615")] == [0, 7, 2**64 - 1]
+    assert [units.whole_number(text) for text in ("", "²", "٣", "-1", "1.0", " 1", "1_0", "9" * 5000)] == [None] * 8

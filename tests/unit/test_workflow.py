@@ -399,8 +399,9 @@ def test_unknown_input_is_refused_with_the_nearest_name_before_a_server_starts(
     loaded: Callable[..., LoadedScenario], options: RunOptions
 ) -> None:
     made = rooms()
-    with pytest.raises(RigError, match="did you mean `INPUT0`"):
+    with pytest.raises(ScenarioError) as caught:
         run_scenario(loaded("workload.input={INPUT: {generate: zero, shape: [4]}}"), options, rooms=made)
+    assert "did you mean `INPUT0`" in caught.value.diagnostics[0].message
     assert isinstance(made.runtime, FakeRuntime)
     assert made.runtime.started == []
 

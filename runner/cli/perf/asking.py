@@ -87,12 +87,13 @@ def _refuse_gaps(workload: Workload, model: ModelMetadata, given: Collection[str
 
 @contextmanager
 def _connected(loaded: LoadedScenario) -> Iterator[Service]:
-    from runner.runtimes.remote.reaching import endpoint_of
+    from runner.runtimes.remote.reaching import check_names, endpoint_of
     from runner.scenario.schema import RemoteLaunch
     from runner.services import connect
 
     launch = loaded.launch
     assert isinstance(launch, RemoteLaunch)
+    check_names(launch)
     with closing(connect(endpoint_of(launch), loaded.scenario.workload)) as service:
         yield service
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from runner.measure.telemetry.base import Kind, Value
 from runner.measure.telemetry.processes import ProcessTree
 from runner.results.cgroup import own_folder
+from runner.units import whole_number
 
 MAX_CLOCKS = 8
 """CPUs whose frequency is read: on some machines each reading interrupts that CPU."""
@@ -159,4 +160,4 @@ def _counter(value: float, unit: str = "s", detail: bool = False) -> Value:
 def _numbers(text: str) -> dict[str, int]:
     """`key: 12 kB` or `key 12`, one a line."""
     rows = (line.replace(":", " ").split() for line in text.splitlines())
-    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+    return {row[0]: number for row in rows if len(row) > 1 and (number := whole_number(row[1])) is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -13,17 +12,15 @@ from runner.runtimes.base import Finding, RunningServer, ServerSpec
 from runner.runtimes.interrupts import terminations_as_exit
 from runner.runtimes.remote.ledger import ChangeLedger, Changes
 from runner.runtimes.remote.models import LoadedModels
-from runner.runtimes.remote.reaching import endpoint_of, findings
+from runner.runtimes.remote.reaching import answering, check_names, endpoint_of, findings
 from runner.runtimes.remote.server import RemoteServer
 from runner.runtimes.remote.traces import ModelTraces
 from runner.runtimes.state import state_folder
 from runner.scenario.schema import RemoteLaunch
-from runner.services.access import RefusedError
-from runner.services.control import Control, ServerFacts, control_of
+from runner.services.control import Control, control_of
 
 _PROBE_TIMEOUT_S = 2.0
 _UNLOAD_TIMEOUT_S = 60.0
-_PAUSE_S = 0.1
 
 Say = Callable[[str], None]
 
@@ -54,8 +51,9 @@ class RemoteRuntime:
         endpoint, ledger = endpoint_of(launch), ChangeLedger(self._state, launch.address)
         with terminations_as_exit(), ExitStack() as stack:
             say = stack.enter_context(_logged(spec.log, self._say))
+            check_names(launch)
             probe = stack.enter_context(closing(control_of(endpoint, timeout_s=_PROBE_TIMEOUT_S)))
-            identity = answering(probe, launch.address, spec.ready_timeout_s)
+            identity = answering(probe, launch.address, spec.ready_timeout_s, say)
             control = stack.enter_context(closing(control_of(endpoint, timeout_s=spec.ready_timeout_s)))
             changes = launch.model_control == "allowed" or spec.trace is not None
             if changes:
@@ -92,25 +90,6 @@ def restore(control: Control, ledger: ChangeLedger, say: Say) -> tuple[str, ...]
     models = tuple(f"model {model}" for model in (*left.models, left.unfinished) if model)
     settings = tuple(f"trace settings of {model}" for model in traced)
     return tuple(f"{what} on {ledger.address}" for what in (*settings, *models))
-
-
-def answering(control: Control, address: str, timeout_s: float) -> ServerFacts:
-    """What the server says of itself, once it does.
-
-    Raises:
-        ServiceError: it will not let us in, or says nothing in time.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return control.server()
-        except RefusedError:
-            raise
-        except ServiceError as error:
-            if time.monotonic() >= deadline:
-                message = f"the server at {address} did not answer within {timeout_s:g} s: {error.message}"
-                raise ServiceError(message, hint=f"{error.hint}; server.ready.timeout waits longer") from error
-        time.sleep(_PAUSE_S)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.units import rough_duration
+from runner.units import counted, rough_duration
 
 if TYPE_CHECKING:
     from runner.scenario.schema_measure import Measure
@@ -72,9 +72,9 @@ class Budget:
         """Why nothing more is begun; `next_s` is what the next point would take at most."""
         limits = self.limits
         if limits.trials is not None and self.tried >= limits.trials:
-            return f"{self.tried} points were tried (budget.trials)"
+            return f"{counted(self.tried, 'point')} tried (budget.trials)"
         if limits.patience is not None and self.in_vain >= limits.patience:
-            return f"{self.in_vain} points in a row were no improvement (budget.patience)"
+            return f"{counted(self.in_vain, 'point')} in a row without an improvement (budget.patience)"
         if limits.time is not None and self.search_s + next_s > limits.time:
             left_s = max(limits.time - self.search_s, 0.0)
             return (
@@ -82,5 +82,5 @@ class Budget:
                 f"{rough_duration(limits.time)} are left (budget.time)"
             )
         if self.infeasible >= MOST_INFEASIBLE:
-            return f"{self.infeasible} points in a row could not be run"
+            return f"{counted(self.infeasible, 'point')} in a row could not be run"
         return None

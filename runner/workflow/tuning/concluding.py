@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.results.study_events import Concluded
+from runner.units import counted
 from runner.workflow.tuning.override import changed_values, write_override
 from runner.workflow.tuning.summary import judge_confirmation, number_of, observations_of
 
@@ -79,8 +80,8 @@ def _write(plan: StudyPlan, directory: RunDirectory, winner: Observation, reason
     assert confirm is not None
     heading = (
         f"Made by `scenario tune`, study {directory.name} of {plan.loaded.source.name}.\n{reason}\n"
-        f"Objectives: {_goals(plan)}. Measured head to head with the file's own values in {confirm.repeats} blocks, "
-        "each time on a fresh server."
+        f"Objectives: {_goals(plan)}. Measured head to head with the file's own values in "
+        f"{counted(confirm.repeats, 'block')}, each time on a fresh server."
     )
     options = write_override(plan.loaded, changed_values(winner.point, plan.space.current), heading, path)
     if options:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.results.study_events import CONFIRMED, Confirming
+from runner.units import counted
 from runner.workflow.order import Planned, left_over, plan_points
 from runner.workflow.session import planned_case
 from runner.workflow.tuning.points import case_of
@@ -39,7 +40,7 @@ def confirm(plan: StudyPlan, bench: Bench, contenders: Sequence[Observation], be
         _begin(bench, cases, turn)
     measurements = plan_confirmation(list(cases.values()), confirmation.repeats, plan.seed)
     left = left_over(measurements, before.finished()) if before is not None else measurements
-    plan.observer.on_phase(f"confirming {len(cases)} points in {confirmation.repeats} blocks")
+    plan.observer.on_phase(f"confirming {counted(len(cases), 'point')} in {counted(confirmation.repeats, 'block')}")
     for planned in left:
         bench.held.renew()
         if is_disturbed(bench.measured(planned)):

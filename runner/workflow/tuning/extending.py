@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -57,13 +58,15 @@ def _of_another_budget(plan: StudyPlan, directory: RunDirectory) -> StudyLog | N
 def resumed(writer: RunWriter, plan: StudyPlan, environment: Mapping[str, Any]) -> Run:
     """Take up the study that the writer owns, with the budget of the plan; returns what it holds."""
     from runner.results.manifest import read_manifest
+    from runner.results.secrets import shown_command
 
     digest, resolved = resolved_of(plan.loaded)
     recorded = read_manifest(writer.directory.manifest_path).scenario.digest
     before = writer.resume(recorded, resolved, environment)
     if recorded == digest:
         return before
-    return writer.extend(resolved, Extended(plan.tune.budget.model_dump(mode="json", by_alias=True), digest))
+    budget = plan.tune.budget.model_dump(mode="json", by_alias=True)
+    return writer.extend(resolved, Extended(budget, digest, shown_command(sys.argv)))
 
 
 def _digest_with(plan: StudyPlan, log: StudyLog) -> str:

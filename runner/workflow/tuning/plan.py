@@ -13,6 +13,7 @@ from runner.tune.front import best_first, is_improvement
 from runner.tune.objectives import Goals
 from runner.tune.space import Space
 from runner.tune.strategies import make_strategy
+from runner.workflow.known_models import check_known_models
 from runner.workflow.tuning.budget import limits_of
 from runner.workflow.tuning.contract import SilentStudy, StudyObserver
 from runner.workflow.tuning.points import check_case, current_case
@@ -54,6 +55,7 @@ class StudyPlan:
         space, goals = Space.of(loaded), Goals.of(tune)
         current = current_case(loaded, space.current)
         check_case(current, loaded.launch.kind)
+        check_known_models(loaded, (current,))
         strategy = make_strategy(space, goals, tune.strategy)
         return cls(loaded, tune, space, goals, strategy, current, observer or SilentStudy())
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from runner.results.study_events import StudyStarted
+from runner.units import counted
 from runner.workflow.contract import Rooms, RunOptions
 from runner.workflow.measuring import sweep_leftovers
 from runner.workflow.reporting import reports_whatever_happens
@@ -122,7 +123,7 @@ def _searched(plan: StudyPlan, bench: Bench, before: Run | None) -> list[Observa
     done = len(log.observed) if log is not None else 0
     plan.observer.on_run(bench.session.writer.directory.path, _most_points(plan), done)
     reason = search.run(log)
-    plan.observer.on_phase(f"the search ended after {len(search.observations)} points: {reason}")
+    plan.observer.on_phase(f"the search ended after {counted(len(search.observations), 'point')}: {reason}")
     return search.observations
 
 

@@ -226,3 +226,38 @@ def test_a_word_that_is_no_command_is_told_with_what_was_meant(capsys: pytest.Ca
         error = capsys.readouterr().err
         assert f"there is no command {word!r}" in error
         assert meant in error
+
+
+INTERRUPTED = """
+import atexit, importlib, os, signal
+entry = importlib.import_module("runner.cli.main")
+
+def again(*_, **__):
+    os.kill(os.getpid(), SIGNAL)
+    while True:
+        signal.pause()
+
+def stopped(**_):
+    raise KeyboardInterrupt
+
+entry.cli.main = stopped
+entry.click.echo = again
+WHEN
+entry.main(["run"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "name", "code"),
+    [
+        ("", "SIGINT", 130),
+        ("", "SIGTERM", 143),
+        ("entry.click.echo = lambda *_, **__: None; atexit.register(again)", "SIGINT", 130),
+    ],
+    ids=["while it is said", "SIGTERM while it is said", "at exit"],
+)
+def test_one_more_signal_on_the_way_out_changes_no_exit_code(when: str, name: str, code: int) -> None:
+    program = INTERRUPTED.replace("WHEN", when).replace("SIGNAL", f"signal.{name}")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert done.stderr == ""

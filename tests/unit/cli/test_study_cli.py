@@ -48,7 +48,7 @@ def test_plain_progress_is_a_line_per_event(capsys: pytest.CaptureFixture[str]) 
     story(PlainStudy())
     assert capsys.readouterr().err.splitlines() == [
         "study directory runs/x",
-        "resumed: 2 points are finished already",
+        "resumed: 2 points finished already",
         "measuring c4 (concurrency=4)",
         "setup repository: built (first time) 0.5 s",
         "  probe: failed: the server died",

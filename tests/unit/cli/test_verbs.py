@@ -175,6 +175,8 @@ def test_run_against_prints_a_comparison_and_both_directories(
     assert Path(a, "points.csv").is_file()
     assert invoke(["compare", Path(a).name, b, "--format", "markdown"]) == 0
     assert capsys.readouterr().out.startswith("**")
+    assert invoke(["compare", a, b, "--metric", "p42"]) == 2
+    assert "hint: both have latency_p50_ms, " in capsys.readouterr().err
     assert invoke(["compare", a, b, "--fail-if", "better or not better"]) == 10
     assert "gate missed" in capsys.readouterr().err
     assert invoke(["verify", a]) == 0
@@ -190,6 +192,7 @@ def test_run_against_prints_a_comparison_and_both_directories(
         (["run", "verbs.yaml", "--fail-if", "worse"], "need --against FILE"),
         (["run", "verbs.yaml", "--against", "verbs.yaml", "--fail-if", "worst"], "no metric 'worst'"),
         (["run", "verbs.yaml", "--against", "verbs.yaml", "--metric", "in_flight_mean"], "could be better or worse"),
+        (["run", "verbs.yaml", "--against", "verbs.yaml", "--metric", "p42"], "it measures p50, p90, p95, p99"),
         (["run", "verbs.yaml", "--against", "verbs.yaml", "--margin", "2"], "--margin: expected a share"),
         (["run", "verbs.yaml", "--against", "verbs.yaml", "--blocks", "1"], "x>=2"),
         (["run", "verbs.yaml", "--against", "nothing.yaml"], "nothing.yaml"),

@@ -15,7 +15,7 @@ from runner.results.comparison import Comparison, Contrast
 from runner.results.metric_names import find_metric
 from runner.results.records import Counts
 from tests.unit.measure.compared_runs import measured, run_of, simulated_pair
-from tests.unit.results.sample_run import FLAG, planned
+from tests.unit.results.sample_run import FLAG, planned, summary
 
 DIFFERENT = ("better", "worse", "different_but_small")
 
@@ -153,12 +153,6 @@ def test_metrics_without_a_direction_are_refused(name: str) -> None:
         find_metric(name)
 
 
-def test_a_metric_that_only_one_side_has_is_left_out() -> None:
-    a, b = run_of([measured(100.0)]), run_of([measured(100.0)])
-    (point,) = compare(a, b, Rules.of(["p99.9", "throughput"])).points
-    assert [c.metric for c in point.contrasts] == ["inferences_per_s"]
-
-
 def test_named_metrics_are_a_family_of_holm_and_grids_one_of_benjamini_and_hochberg() -> None:
     a, b = simulated_pair(np.random.default_rng(2))
     assert compare(a, b, Rules.of(["p50", "p99"])).adjustment == "holm"
@@ -250,3 +244,22 @@ def test_gates_with_the_wrong_kind_of_value_are_refused(text: str) -> None:
 def test_a_gate_is_missed_where_nothing_could_be_compared() -> None:
     nothing = compare(run_of([]), run_of([measured(1.0)]), Rules.of())
     assert Gate.of("worse").missed(nothing) == ("no point could be compared",)
+
+
+# --- metrics that nobody measured ---------------------------------------------------------------------------------
+
+
+def test_a_metric_that_was_named_and_not_measured_is_refused_with_those_of_both_runs() -> None:
+    with pytest.raises(UsageError, match="latency_p42_ms was not measured in both runs") as caught:
+        compare(run_of([measured(100)]), run_of([measured(100)], name="b"), Rules.of(["throughput", "p42"]))
+    hint = caught.value.hint or ""
+    assert "both have latency_p50_ms, latency_p95_ms, latency_p99_ms, " in hint
+    assert "inferences_per_s" in hint
+    assert "gpu_power_w" not in hint, "neither run has it"
+
+
+def test_one_of_the_usual_metrics_may_be_missing() -> None:
+    sparse = [replace(measured(100), summary=summary(percentiles=()))]
+    shown = {c.metric for c in compare(run_of(sparse), run_of(sparse, name="b"), Rules.of()).contrasts()}
+    assert "inferences_per_s" in shown
+    assert "latency_p50_ms" not in shown

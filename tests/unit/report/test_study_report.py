@@ -13,7 +13,7 @@ from runner.report.study_text import study_text
 from runner.results.records import Estimate
 from runner.results.study import Study, StudyContender, StudyDrift, StudyGain, StudyObjective, StudyTrial
 
-RUN: Any = SimpleNamespace(manifest=SimpleNamespace(scenario=SimpleNamespace(name="x"), target="cpu"))
+RUN: Any = SimpleNamespace(study=None, manifest=SimpleNamespace(scenario=SimpleNamespace(name="x"), target="cpu"))
 THREADS, LOAD = "repository.models.m.args.threads", "load.concurrency"
 RATE = StudyObjective("throughput", "inferences_per_s", "1/s", "max")
 TAIL = StudyObjective("latency.p99", "latency_p99_ms", "ms", "min")
@@ -74,6 +74,14 @@ STUDY = Study(
     winner=1,
     conclusion="Point 1 wins.",
 )
+
+
+def test_a_study_of_one_address_and_one_point_counts_them_in_the_singular() -> None:
+    (address, *_) = STUDY.tune["space"]
+    alone = replace(
+        STUDY, tune={**STUDY.tune, "space": {address: [1]}}, trials=STUDY.trials[:1], size=None, importance={}
+    )
+    assert "study of 1 address by grid, 1 point (" in study_text(RUN, alone)
 
 
 def test_the_study_in_a_terminal() -> None:

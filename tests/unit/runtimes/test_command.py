@@ -102,7 +102,7 @@ def test_ports_of_the_scenario_are_kept() -> None:
     assert fixed_ports({"http-port": 8000, "grpc-port": "8001", "log-verbose": 1}) == {"http": 8000, "grpc": 8001}
 
 
-@pytest.mark.parametrize("port", ["x", 0, 65536, True, 80.5, -1])
+@pytest.mark.parametrize("port", ["x", 0, 65536, True, 80.5, -1, "²", "٣", "9" * 5000])
 def test_a_port_that_is_none_is_refused(port: Any) -> None:
     with pytest.raises(RigError, match=r"server\.flags\.grpc-port is "):
         fixed_ports({"grpc-port": port})

@@ -21,7 +21,8 @@ from runner.locks import locked
 from runner.results import files
 from runner.runtimes.base import ServerSpec
 from runner.runtimes.fake import FakeRunningServer, serving
-from runner.runtimes.remote import RemoteRuntime
+from runner.runtimes.remote import RemoteRuntime, reaching
+from runner.runtimes.remote import runtime as remote_runtime
 from runner.runtimes.remote import server as remote_server
 from runner.runtimes.remote.ledger import ChangeLedger, Changes
 from runner.runtimes.serverlog import ServerLog
@@ -125,24 +126,73 @@ def test_facts_hide_the_address_unless_they_may_identify(
         assert server.facts()["reached_at"] == theirs.endpoint.grpc
 
 
-def test_a_server_that_is_not_there_is_waited_for(
-    start: Start, remote: Callable[..., RemoteRuntime], spec: ServerSpec
-) -> None:
+@pytest.fixture
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    absent = RemoteLaunch(kind="remote", grpc=f"127.0.0.1:{port}")
-    with (
-        pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{port} did not answer within 0\.2 s") as caught,
-        RemoteRuntime(absent).start(dataclasses.replace(spec, ready_timeout_s=0.2)),
-    ):
-        pytest.fail("nothing is there")
-    assert "server.ready.timeout" in (caught.value.hint or "")
-    late = threading.Timer(0.3, lambda: start("identity", port=port))
+        return int(probe.getsockname()[1])
+
+
+def test_a_server_that_is_started_at_the_same_moment_is_waited_for(
+    start: Start, spec: ServerSpec, free_port: int
+) -> None:
+    said = list[str]()
+    launch = RemoteLaunch(kind="remote", grpc=f"127.0.0.1:{free_port}")
+    late = threading.Timer(0.3, lambda: start("identity", port=free_port))
     late.start()
-    with RemoteRuntime(absent).start(dataclasses.replace(spec, ready_timeout_s=30)) as server:
+    with RemoteRuntime(launch, said.append).start(dataclasses.replace(spec, ready_timeout_s=30)) as server:
         server.check()
     late.join()
+    assert said[0] == f"waiting up to 5 s until 127.0.0.1:{free_port} takes connections"
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_an_address_where_nothing_listens_is_not_waited_for_as_long_as_a_server_that_loads(
+    protocol: str, spec: ServerSpec, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaching, "_LISTENS_WITHIN_S", 0.2)
+    launch = RemoteLaunch.model_validate({"kind": "remote", protocol: f"127.0.0.1:{free_port}"})
+    with (
+        pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{free_port} did not answer within 0\.2 s") as caught,
+        RemoteRuntime(launch).start(dataclasses.replace(spec, ready_timeout_s=600)),
+    ):
+        pytest.fail("nothing is there")
+    assert "start it first, or correct its address" in (caught.value.hint or "")
+
+
+def test_a_server_that_listens_and_is_silent_has_the_whole_time(
+    spec: ServerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaching, "_LISTENS_WITHIN_S", 0.0)
+    monkeypatch.setattr(remote_runtime, "_PROBE_TIMEOUT_S", 0.1)
+    said = list[str]()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        launch = RemoteLaunch(kind="remote", http=address)
+        with (
+            pytest.raises(ServiceError, match=r"did not answer within 0\.4 s") as caught,
+            RemoteRuntime(launch, said.append).start(dataclasses.replace(spec, ready_timeout_s=0.4)),
+        ):
+            pytest.fail("it says nothing")
+    assert said == [f"waiting up to 0.4 s until {address} answers"]
+    assert "server.ready.timeout waits longer" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("launch", [{"grpc": "nosuch.invalid:8001"}, {"http": "nosuch.invalid:8000"}])
+def test_a_host_name_that_does_not_resolve_ends_at_once(
+    launch: dict[str, str], spec: ServerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(reaching.socket, "getaddrinfo", unknown)
+    runtime = RemoteRuntime(RemoteLaunch.model_validate({"kind": "remote", **launch}))
+    with (
+        pytest.raises(ServiceError, match=r"nosuch\.invalid:800\d does not resolve: Name or") as caught,
+        runtime.start(dataclasses.replace(spec, ready_timeout_s=600)),
+    ):
+        pytest.fail("there is no such host")
+    assert "check its spelling" in (caught.value.hint or "")
 
 
 def test_a_server_that_goes_away_is_noticed_again_and_again(

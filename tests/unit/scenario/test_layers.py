@@ -232,3 +232,12 @@ def test_a_target_that_is_not_chosen_is_tried_below_the_options(desk):
     for target in ("a", "b"):
         loaded = desk.load(text, target=target, set_=[option])
         assert loaded.scenario.setup["images"].source == "folder"
+
+
+def test_an_empty_values_file_is_told_to_hold_overrides_and_not_a_scenario(desk):
+    for text in ("", "# nothing yet\n"):
+        (only,) = desk.mistakes(BASE, values=[desk.write(text, "empty.yaml")])
+        assert only.message == "expected a map of keys at the top, got an empty file"
+        assert only.hint == "write the values to override, such as `workload: {batch: 4}`"
+    (only,) = desk.mistakes("")
+    assert only.hint == "start with `scenario: 1` and `name: …`"

@@ -286,7 +286,12 @@ def test_stamps_hold_what_later_runs_need(make_scenario: Make, state: StateDirec
     prepared = prepare(make_scenario(), state)
     stamp = read_stamp(stamp_path(prepared.repository))
     assert stamp
-    assert stamp.facts["models"]["plain"] == {"max_batch_size": 8, "input": ["X"], "output": ["Y"]}
+    assert stamp.facts["models"]["plain"] == {
+        "max_batch_size": 8,
+        "input": ["X"],
+        "output": ["Y"],
+        "shapes": {"X": [4]},
+    }
     assert json.loads(stamp_path(prepared.artifacts["weights"].path.parent).read_text())["facts"] == {"length": 5}
 
 

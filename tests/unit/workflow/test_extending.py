@@ -49,12 +49,17 @@ def confirmed(watcher: Watcher) -> list[str]:
 
 
 def test_a_finished_study_goes_on_with_a_larger_budget_and_keeps_its_points(
-    load: Load, lab: Laboratory, tmp_path: Path
+    load: Load, lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Laboratory(tmp_path / "whole").study(load(RANDOM, "tune.budget.trials=5"))
     first = lab.study(load(RANDOM, "tune.budget.trials=3"))
     watcher = Watcher()
+    command = ["/opt/bin/scenario", "tune", "a b.yaml", "--resume", "--set", "env.TOKEN=hunter2"]
+    monkeypatch.setattr("sys.argv", command)
     extended = lab.study(load(RANDOM, "tune.budget.trials=5"), watcher, resume=True)
+    told = "extended by: scenario tune 'a b.yaml' --resume --set 'env.TOKEN="
+    assert told in study_text(extended.run, extended.study), "not the command that began it"
+    assert "hunter2" not in (extended.directory / "journal.jsonl").read_text()
     assert extended.directory == first.directory
     assert [each.number for each in watcher.observations] == [3, 4], "finished points are not tried again"
     kept = [replace(each, on_front=False) for each in extended.study.trials[:3]]
@@ -62,7 +67,7 @@ def test_a_finished_study_goes_on_with_a_larger_budget_and_keeps_its_points(
     assert [each.point for each in extended.study.trials] == [each.point for each in whole.study.trials]
     assert len(extended.run.anchors) == 1, "the machine may have changed in between"
     assert extended.study.tune["budget"]["trials"] == 5
-    assert str(extended.study.ended).startswith("5 points were tried")
+    assert str(extended.study.ended).startswith("5 points tried")
     assert "trials: 5" in (extended.directory / "resolved.yaml").read_text()
     assert verify_run(extended.directory).discrepancies == ()
     with pytest.raises(UsageError, match="is concluded") as caught:
@@ -110,7 +115,7 @@ def _killed(writer: RunWriter, resolved: str) -> None:
 def test_a_budget_that_is_spent_already_is_refused_before_anything_is_written(load: Load, lab: Laboratory) -> None:
     first = lab.study(load(RANDOM, "tune.budget.trials=3"))
     before = (first.directory / "journal.jsonl").read_bytes()
-    with pytest.raises(UsageError, match=r"has spent the budget that is given now: 3 points were tried"):
+    with pytest.raises(UsageError, match=r"has spent the budget that is given now: 3 points tried"):
         lab.study(load(RANDOM, "tune.budget.trials=2"), resume=True)
     assert (first.directory / "journal.jsonl").read_bytes() == before
 

@@ -43,6 +43,7 @@ HTTP_ONLY = ("targets.far.launch={kind: remote, http: 'h:8000'}", "workload.prot
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., LoadedScenario]:
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.pbtxt").touch()
     (tmp_path / "script.py").write_text("")
     path = tmp_path / "launches.yaml"
     path.write_text(FILE.replace("MODEL", str(tmp_path / "model")).replace("SCRIPT", str(tmp_path / "script.py")))

@@ -79,13 +79,13 @@ def test_the_best_point_is_the_fastest(load: Load, lab: Laboratory) -> None:
 def test_budget_of_points(load: Load, lab: Laboratory) -> None:
     outcome = lab.study(load("tune.budget.trials=3"))
     assert len(outcome.study.trials) == 3
-    assert "3 points were tried" in str(outcome.study.ended)
+    assert "3 points tried" in str(outcome.study.ended)
 
 
 def test_patience(load: Load, lab: Laboratory) -> None:
     outcome = lab.study(load("tune.budget.patience=2", f"tune.space={{{DELAY}: [60, 70, 80, 90]}}"))
     assert len(outcome.study.trials) == 3, "the file itself takes 4 ms, and nothing is better"
-    assert "no improvement" in str(outcome.study.ended)
+    assert "2 points in a row without an improvement" in str(outcome.study.ended)
 
 
 def test_a_point_that_could_outlast_the_budget_is_not_begun(load: Load, lab: Laboratory) -> None:

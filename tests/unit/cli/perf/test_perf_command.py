@@ -57,6 +57,14 @@ def test_the_emitted_file_is_the_imported_one(
     assert capsys.readouterr().out == "wrote below/s.yaml; scenario run below/s.yaml\n"
 
 
+def test_a_file_that_cannot_be_written_after_all_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk shows only when it is written to."""
+    assert invoke(["perf", "-m", "m", "--emit-scenario", "/dev/full"]) == 2
+    shown = capsys.readouterr()
+    assert "error: cannot write /dev/full: No space left on device" in shown.err
+    assert shown.out == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
