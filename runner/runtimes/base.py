@@ -35,6 +35,9 @@ class ServerSpec:
     flags: Mapping[str, Flag | Sequence[Flag]] = field(default_factory=dict)
     """Further options of the server; of a sequence each value is given once."""
     ready_timeout_s: float = 120.0
+    listens_within_s: float = 5.0
+    """How long the address of a server that runs already may refuse connections: enough for one that is started at the
+    same moment; after that the address is probably wrong."""
     tls: Tls | None = None
     """How to ask for readiness where the server speaks TLS."""
     launch: Launch | None = None

@@ -185,7 +185,9 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session, placem
     from runner.runtimes.base import ServerSpec
     from runner.scenario.case import launch_of
 
-    directory, trace = session.writer.directory, scenario.server.trace
+    directory, trace, ready = session.writer.directory, scenario.server.trace, scenario.server.ready
+    # Who writes how long to wait means it, also where nobody listens yet.
+    listens_within_s = ready.timeout if "timeout" in ready.model_fields_set else ServerSpec.listens_within_s
     return ServerSpec(
         repository=prepared.repository,
         # What a model's code calls is no dependent of it that the server knows of.
@@ -194,7 +196,8 @@ def server_spec(scenario: Scenario, prepared: Prepared, session: Session, placem
         run_id=directory.name,
         log=directory.logs / f"server-{session.servers_started}.log",
         flags=scenario.server.flags,
-        ready_timeout_s=scenario.server.ready.timeout,
+        ready_timeout_s=ready.timeout,
+        listens_within_s=listens_within_s,
         tls=_probe_tls(scenario),
         launch=launch_of(scenario),
         reads=_artifacts_told_of(scenario, prepared),

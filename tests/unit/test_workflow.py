@@ -368,6 +368,15 @@ def test_a_server_that_never_gets_ready_is_a_service_error(
         run_scenario(loaded("server.ready.timeout=300ms"), options, rooms=rooms(FakeServer(script=Script(ready=False))))
 
 
+@pytest.mark.parametrize(("written", "within_s"), [((), 5.0), (("server.ready.timeout=50s",), 50.0)])
+def test_who_writes_how_long_to_wait_means_it_where_nobody_listens_yet_too(
+    written: tuple[str, ...], within_s: float, loaded: Callable[..., LoadedScenario], options: RunOptions
+) -> None:
+    runtime = FakeRuntime(FakeServer)
+    run_scenario(loaded(*written), options, rooms=Rooms(runtime, NativeEngine(), connect))
+    assert {spec.listens_within_s for spec in runtime.started} == {within_s}
+
+
 def test_a_server_that_accepts_and_never_answers_fails_the_point_by_timeout(
     loaded: Callable[..., LoadedScenario], options: RunOptions
 ) -> None:

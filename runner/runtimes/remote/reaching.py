@@ -17,8 +17,6 @@ from runner.services.tls import load_tls
 
 _CONNECT_TIMEOUT_S = 2.0
 _PAUSE_S = 0.1
-_LISTENS_WITHIN_S = 5.0
-"""Enough for a server that is started at the same moment; after that the address is probably wrong."""
 
 
 def endpoint_of(launch: RemoteLaunch) -> Endpoint:
@@ -54,7 +52,9 @@ def check_names(launch: RemoteLaunch) -> None:
             ) from error
 
 
-def answering(control: Control, address: str, timeout_s: float, say: Callable[[str], None]) -> ServerFacts:
+def answering(
+    control: Control, address: str, timeout_s: float, listens_within_s: float, say: Callable[[str], None]
+) -> ServerFacts:
     """What the server says of itself, once it does; `say` hears what is waited for.
 
     Raises:
@@ -68,7 +68,7 @@ def answering(control: Control, address: str, timeout_s: float, say: Callable[[s
             raise
         except ServiceError as error:
             refused = _refuses(address)
-            limit_s = min(timeout_s, _LISTENS_WITHIN_S) if refused else timeout_s
+            limit_s = min(timeout_s, listens_within_s) if refused else timeout_s
             if time.monotonic() - began >= limit_s:
                 raise _absent(address, limit_s, error, refused) from error
         waiting = f"waiting up to {limit_s:g} s until {address} {'takes connections' if refused else 'answers'}"
@@ -79,9 +79,9 @@ def answering(control: Control, address: str, timeout_s: float, say: Callable[[s
 
 def _absent(address: str, limit_s: float, error: ServiceError, refused: bool) -> ServiceError:
     # Triton listens once it has loaded its models, which may take longer than a wrong address is worth.
-    more = "start it first, or correct its address" if refused else "server.ready.timeout waits longer"
+    more = "start it first, or correct its address; " if refused else ""
     message = f"the server at {address} did not answer within {limit_s:g} s: {error.message}"
-    return ServiceError(message, hint=f"{error.hint}; {more}")
+    return ServiceError(message, hint=f"{error.hint}; {more}server.ready.timeout waits longer")
 
 
 def findings(launch: RemoteLaunch) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ class RemoteRuntime:
             say = stack.enter_context(_logged(spec.log, self._say))
             check_names(launch)
             probe = stack.enter_context(closing(control_of(endpoint, timeout_s=_PROBE_TIMEOUT_S)))
-            identity = answering(probe, launch.address, spec.ready_timeout_s, say)
+            identity = answering(probe, launch.address, spec.ready_timeout_s, spec.listens_within_s, say)
             control = stack.enter_context(closing(control_of(endpoint, timeout_s=spec.ready_timeout_s)))
             changes = launch.model_control == "allowed" or spec.trace is not None
             if changes:

@@ -148,13 +148,12 @@ def test_a_server_that_is_started_at_the_same_moment_is_waited_for(
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_an_address_where_nothing_listens_is_not_waited_for_as_long_as_a_server_that_loads(
-    protocol: str, spec: ServerSpec, free_port: int, monkeypatch: pytest.MonkeyPatch
+    protocol: str, spec: ServerSpec, free_port: int
 ) -> None:
-    monkeypatch.setattr(reaching, "_LISTENS_WITHIN_S", 0.2)
     launch = RemoteLaunch.model_validate({"kind": "remote", protocol: f"127.0.0.1:{free_port}"})
     with (
         pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{free_port} did not answer within 0\.2 s") as caught,
-        RemoteRuntime(launch).start(dataclasses.replace(spec, ready_timeout_s=600)),
+        RemoteRuntime(launch).start(dataclasses.replace(spec, ready_timeout_s=600, listens_within_s=0.2)),
     ):
         pytest.fail("nothing is there")
     assert "start it first, or correct its address" in (caught.value.hint or "")
@@ -163,7 +162,6 @@ def test_an_address_where_nothing_listens_is_not_waited_for_as_long_as_a_server_
 def test_a_server_that_listens_and_is_silent_has_the_whole_time(
     spec: ServerSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reaching, "_LISTENS_WITHIN_S", 0.0)
     monkeypatch.setattr(remote_runtime, "_PROBE_TIMEOUT_S", 0.1)
     said = list[str]()
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -171,7 +169,9 @@ def test_a_server_that_listens_and_is_silent_has_the_whole_time(
         launch = RemoteLaunch(kind="remote", http=address)
         with (
             pytest.raises(ServiceError, match=r"did not answer within 0\.4 s") as caught,
-            RemoteRuntime(launch, said.append).start(dataclasses.replace(spec, ready_timeout_s=0.4)),
+            RemoteRuntime(launch, said.append).start(
+                dataclasses.replace(spec, ready_timeout_s=0.4, listens_within_s=0.0)
+            ),
         ):
             pytest.fail("it says nothing")
     assert said == [f"waiting up to 0.4 s until {address} answers"]
