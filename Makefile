@@ -25,7 +25,7 @@ run: install
 test: install
 	cd engine && cargo test --locked --profile checks --quiet
 	$(BIN)/python -m pytest tests/unit -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
-	$(BIN)/python -m pytest --ignore=tests/unit -n 2 --dist loadgroup
+	$(BIN)/python -m pytest --ignore=tests/unit -n 2 --dist worksteal
 
 # What cargo alone can build of `lint` and `test`: for the time in which pip waits for the network.
 build-tests:

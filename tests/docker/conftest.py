@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,15 @@ from runner.runtimes.docker.labels import RUN
 from tests.docker.build_image import ensure_image
 
 MODELS = Path(__file__).parents[1] / "integration" / "resources" / "models"
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """One test with containers at a time, whoever runs it: some leave a container of a killed run, and any run that
+    starts meanwhile would remove it."""
+    with (Path(tempfile.gettempdir()) / f"scenario-docker-tests-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
