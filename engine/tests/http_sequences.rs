@@ -2,17 +2,15 @@
 
 mod support;
 
-use _engine::extra::Extra;
 use _engine::payload::Pool;
 use _engine::plan::Plan;
 use _engine::run::{LoadResult, run};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::http::{OK, Server, payload, plan};
-use support::{Deadline, MS, assert_balanced, failures, try_load};
+use support::{Deadline, MS, assert_balanced, failures, lengths, sequences, total, try_load};
 
 const BLANK: &str = r#""sequence_id":0,"sequence_start":false,"sequence_end":false                   "#;
 const BUSY: &str = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
@@ -23,19 +21,11 @@ fn body(value: usize, tail: &[u8]) -> Vec<u8> {
     [document.as_bytes(), tail].concat()
 }
 
-fn sequences(count: usize, length: u64) -> Value {
-    json!({"count": count, "length": length, "variation": 0.0, "first_id": 1, "id_count": 1000})
-}
-
 fn load(plan: &Plan, bodies: &[Vec<u8>]) -> LoadResult {
     let pool = Arc::new(Pool::new(bodies.iter().map(|body| payload(body)).collect::<Vec<_>>()));
     let result = run(plan, pool, &mut Deadline(Instant::now() + Duration::from_secs(20))).unwrap();
     assert_balanced(&result);
     result
-}
-
-fn total(result: &LoadResult, of: impl Fn(&Extra) -> u64) -> u64 {
-    result.slices.iter().map(|slice| of(&slice.extra)).sum()
 }
 
 /// Id, start and end flag of a request as the server got it.
@@ -47,29 +37,13 @@ fn flags(body: &[u8]) -> (u64, bool, bool) {
     (parameters["sequence_id"].as_u64().unwrap(), flag("sequence_start"), flag("sequence_end"))
 }
 
-/// Every sequence begins with its start, ends with its end, and has as many requests as these.
-fn lengths(server: &Server) -> Vec<u64> {
-    let (mut living, mut lengths) = (HashMap::new(), Vec::new());
-    for body in server.seen.bodies.lock().unwrap().iter() {
-        let (id, start, end) = flags(body);
-        assert_eq!(start, !living.contains_key(&id), "sequence {id}");
-        let count = living.entry(id).or_insert(0);
-        *count += 1;
-        if end {
-            lengths.extend(living.remove(&id));
-        }
-    }
-    assert_eq!(living, HashMap::new(), "every sequence is ended");
-    lengths
-}
-
 /// Runs the load; answers of several connections come in any order, and with them the sequences begin.
 fn whole_and_closing(server: &Server, concurrency: usize, changes: Value) -> (u64, u64) {
     let result = load(&plan(server.address, concurrency, changes), &[body(0, b"")]);
     assert_eq!((result.sent, result.ok, result.unfinished), (40, 40, 0));
     let (whole, closing) = (total(&result, |e| e.sequences), total(&result, |e| e.closing));
-    assert_eq!((server.requests(), lengths(server).len() as u64), (40 + closing, whole + closing));
-    assert!(lengths(server).iter().filter(|length| **length == 5).count() as u64 >= whole);
+    assert_eq!((server.requests(), lengths(&server.seen.bodies, flags).len() as u64), (40 + closing, whole + closing));
+    assert!(lengths(&server.seen.bodies, flags).iter().filter(|length| **length == 5).count() as u64 >= whole);
     (whole, closing)
 }
 
@@ -102,7 +76,7 @@ fn everything_but_the_room_stays_as_it_was() {
     let changes = json!({"max_requests": 24, "sequences": sequences(2, 4)});
     let result = load(&plan(server.address, 2, changes), &bodies);
     assert_eq!(result.ok, 24);
-    assert!(lengths(&server).iter().filter(|length| **length == 4).count() >= 4);
+    assert!(lengths(&server.seen.bodies, flags).iter().filter(|length| **length == 4).count() >= 4);
     for seen in server.seen.bodies.lock().unwrap().iter() {
         let sent = bodies.iter().find(|body| body.len() == seen.len()).expect("no length changes");
         let room = 15..15 + BLANK.len();
@@ -120,7 +94,7 @@ fn a_failed_request_ends_its_sequence_and_the_server_is_told() {
     let result = load(&plan(server.address, 1, changes), &[body(0, b"")]);
     assert_eq!((result.ok, failures(&result)), (7, vec![("http_500".to_owned(), 1)]));
     assert_eq!((total(&result, |e| e.sequences), total(&result, |e| e.sequences_failed)), (1, 1));
-    let mut lengths = lengths(&server);
+    let mut lengths = lengths(&server.seen.bodies, flags);
     // Its end and the start of the next one travel over different connections.
     lengths.sort_unstable();
     assert_eq!((total(&result, |e| e.closing), lengths), (1, vec![4, 5]));
@@ -135,7 +109,7 @@ fn a_sequence_that_timed_out_is_ended_over_another_connection() {
     let changes = json!({"max_requests": 6, "request_timeout_ns": 150 * MS, "sequences": sequences(1, 3)});
     let result = load(&plan(server.address, 1, changes), &[body(0, b"")]);
     assert_eq!((result.ok, failures(&result)), (5, vec![("timeout".to_owned(), 1)]));
-    let mut lengths = lengths(&server);
+    let mut lengths = lengths(&server.seen.bodies, flags);
     lengths.sort_unstable();
     // Two requests and the end of the broken one; a whole one; the last one, ended after its first.
     assert_eq!(lengths, [2, 3, 3]);
@@ -151,7 +125,7 @@ fn an_open_loop_has_no_more_connections_than_sequences() {
     let schedule = json!({"kind": "open", "max_in_flight": 50, "arrivals": {"kind": "constant", "rate": 400.0}});
     let changes = json!({"max_requests": 20, "schedule": schedule, "sequences": sequences(2, 10)});
     let result = load(&plan(server.address, 1, changes), &[body(0, b"")]);
-    assert_eq!((result.ok, result.dropped, lengths(&server)), (20, 0, vec![10, 10]));
+    assert_eq!((result.ok, result.dropped, lengths(&server.seen.bodies, flags)), (20, 0, vec![10, 10]));
     assert_eq!(server.connections(), 2);
 }
 

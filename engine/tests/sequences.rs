@@ -8,18 +8,13 @@ use _engine::kserve::{Value, fields};
 use _engine::payload::Pool;
 use _engine::plan::Plan;
 use _engine::run::{LoadResult, run_checked};
-use serde_json::{Value as Json, json};
-use std::collections::HashMap;
+use serde_json::json;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::*;
 
 const PAYLOAD: &[u8] = b"\x0a\x05model";
-
-fn sequences(count: usize, length: u64) -> Json {
-    json!({"count": count, "length": length, "variation": 0.0, "first_id": 1, "id_count": 1000})
-}
 
 /// Id, start and end flag of a request as the server got it.
 fn flags(body: &[u8]) -> (u64, bool, bool) {
@@ -45,33 +40,13 @@ fn flags(body: &[u8]) -> (u64, bool, bool) {
     (id, start, end)
 }
 
-/// Every sequence begins with its start, ends with its end, and has as many requests as these.
-fn lengths(server: &Server) -> Vec<u64> {
-    let (mut living, mut lengths) = (HashMap::new(), Vec::new());
-    for body in server.seen.bodies.lock().unwrap().iter() {
-        let (id, start, end) = flags(body);
-        assert_eq!(start, !living.contains_key(&id), "sequence {id}");
-        let count = living.entry(id).or_insert(0);
-        *count += 1;
-        if end {
-            lengths.extend(living.remove(&id));
-        }
-    }
-    assert_eq!(living, HashMap::new(), "every sequence is ended");
-    lengths
-}
-
-fn total(result: &LoadResult, of: impl Fn(&_engine::extra::Extra) -> u64) -> u64 {
-    result.slices.iter().map(|slice| of(&slice.extra)).sum()
-}
-
 #[test]
 fn requests_of_a_sequence_come_in_order_one_at_a_time() {
     let server = Server::start(Script::new(&[], |session, stream| session.answer(stream)).keeping_bodies());
     let changes = json!({"max_requests": 40, "sequences": sequences(4, 5)});
     let result = load(&plan(server.address, 4, changes), PAYLOAD.to_vec());
     assert_eq!((result.ok, total(&result, |e| e.sequences), total(&result, |e| e.closing)), (40, 8, 0));
-    assert_eq!(lengths(&server), [5; 8]);
+    assert_eq!(lengths(&server.seen.bodies, flags), [5; 8]);
     let timed = result.slices.iter().flat_map(|s| &s.extra.sequence_latency).map(|pair| pair.1).sum::<u64>();
     assert_eq!(timed, 8);
 }
@@ -83,7 +58,7 @@ fn sequences_that_the_run_cuts_short_are_ended_politely_and_not_counted() {
     let result = load(&plan(server.address, 3, changes), PAYLOAD.to_vec());
     let (whole, closing) = (total(&result, |e| e.sequences), total(&result, |e| e.closing));
     assert_eq!((result.sent, result.ok, result.unfinished), (10, 10, 0));
-    assert_eq!((server.requests(), lengths(&server).len() as u64), (10 + closing, whole + closing));
+    assert_eq!((server.requests(), lengths(&server.seen.bodies, flags).len() as u64), (10 + closing, whole + closing));
     assert!(closing > 0);
 }
 
@@ -100,7 +75,7 @@ fn a_failed_request_ends_its_sequence_and_the_server_is_told() {
         load(&plan(server.address, 1, json!({"max_requests": 8, "sequences": sequences(1, 5)})), PAYLOAD.to_vec());
     assert_eq!((result.ok, result.failed.values().sum::<u64>()), (7, 1));
     assert_eq!((total(&result, |e| e.sequences), total(&result, |e| e.sequences_failed)), (1, 1));
-    assert_eq!((total(&result, |e| e.closing), lengths(&server)), (1, vec![4, 5]));
+    assert_eq!((total(&result, |e| e.closing), lengths(&server.seen.bodies, flags)), (1, vec![4, 5]));
 }
 
 #[test]
@@ -115,7 +90,7 @@ fn an_open_loop_waits_for_an_idle_sequence_and_counts_the_lag() {
     let schedule = json!({"kind": "open", "max_in_flight": 50, "arrivals": {"kind": "constant", "rate": 200.0}});
     let changes = json!({"max_requests": 20, "schedule": schedule, "sequences": sequences(2, 10)});
     let result = load(&plan(server.address, 1, changes), PAYLOAD.to_vec());
-    assert_eq!((result.ok, result.dropped, lengths(&server)), (20, 0, vec![10, 10]));
+    assert_eq!((result.ok, result.dropped, lengths(&server.seen.bodies, flags)), (20, 0, vec![10, 10]));
     assert!(server.seen.most_streams.load(std::sync::atomic::Ordering::Relaxed) <= 2);
     let lag = total(&result, |e| e.queue_ns) / 20;
     assert!(lag > 50 * MS, "the server needs 20 ms for what comes every 5: {lag}");

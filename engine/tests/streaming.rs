@@ -88,10 +88,6 @@ fn compared(server: &Server, expected: &[Vec<u8>], requests: u64) -> LoadResult 
     result
 }
 
-fn total(result: &LoadResult, of: impl Fn(&_engine::extra::Extra) -> u64) -> u64 {
-    result.slices.iter().map(|slice| of(&slice.extra)).sum()
-}
-
 fn count(pairs: &[(u32, u64)]) -> u64 {
     pairs.iter().map(|pair| pair.1).sum()
 }

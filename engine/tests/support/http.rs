@@ -1,14 +1,13 @@
 //! A scripted HTTP/1.1 peer on a real socket.
 
+use super::listening::Listening;
 use super::{MS, hang_up};
 use _engine::plan::Plan;
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -69,45 +68,27 @@ impl Session {
     }
 }
 
-/// The listening server; everything ends when it is dropped.
+/// The server; everything ends when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
     pub seen: Arc<Seen>,
-    sockets: Arc<Mutex<Vec<TcpStream>>>,
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _listening: Listening,
 }
 
 impl Server {
     /// `serve` is called again and again for each connection until it fails.
     pub fn raw(address: &str, serve: impl Fn(&mut Session) -> io::Result<()> + Send + Sync + 'static) -> Server {
-        let listener = (0..200)
-            .find_map(|_| TcpListener::bind(address).map_err(|_| thread::sleep(Duration::from_millis(10))).ok())
-            .expect("a free port");
-        let address = listener.local_addr().unwrap();
-        let (seen, sockets, over) =
-            (Arc::<Seen>::default(), Arc::<Mutex<Vec<TcpStream>>>::default(), Arc::<AtomicBool>::default());
-        let accept = {
-            let (seen, sockets, over, serve) = (seen.clone(), sockets.clone(), over.clone(), Arc::new(serve));
-            move || {
-                for socket in listener.incoming() {
-                    if over.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let socket = socket.unwrap();
-                    socket.set_nodelay(true).unwrap();
-                    sockets.lock().unwrap().push(socket.try_clone().unwrap());
-                    let number = seen.connections.fetch_add(1, Ordering::Relaxed);
-                    let mut session = Session { socket, number, requests: 0, seen: seen.clone(), rest: Vec::new() };
-                    let serve = serve.clone();
-                    thread::spawn(move || {
-                        while serve(&mut session).is_ok() {}
-                        let _ = session.socket.shutdown(Shutdown::Both);
-                    });
-                }
-            }
+        let seen = Arc::<Seen>::default();
+        let listening = {
+            let (seen, serve) = (seen.clone(), Arc::new(serve));
+            Listening::start(address, move |socket| {
+                let number = seen.connections.fetch_add(1, Ordering::Relaxed);
+                let mut session = Session { socket, number, requests: 0, seen: seen.clone(), rest: Vec::new() };
+                let serve = serve.clone();
+                move || while serve(&mut session).is_ok() {}
+            })
         };
-        Server { address, seen, sockets, over, thread: Some(thread::spawn(accept)) }
+        Server { address: listening.address, seen, _listening: listening }
     }
 
     /// Reads whole requests and answers them through `answer`.
@@ -127,19 +108,6 @@ impl Server {
 
     pub fn requests(&self) -> u64 {
         self.seen.requests.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-        for socket in self.sockets.lock().unwrap().drain(..) {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
     }
 }
 

@@ -2,19 +2,21 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 pub mod http;
+mod listening;
 
 use _engine::error::Error;
+use _engine::extra::Extra;
 use _engine::http2::frame::{self, Header};
 use _engine::payload::Pool;
 use _engine::plan::Plan;
 use _engine::run::{LoadResult, Tick, Watcher, Wish, run};
+use listening::Listening;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub const MS: u64 = 1_000_000;
@@ -186,13 +188,11 @@ impl Script {
     }
 }
 
-/// The listening server; everything ends when it is dropped.
+/// The server; everything ends when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
     pub seen: Arc<Seen>,
-    sockets: Arc<Mutex<Vec<TcpStream>>>,
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _listening: Listening,
 }
 
 impl Server {
@@ -201,32 +201,17 @@ impl Server {
     }
 
     pub fn start_at(address: SocketAddr, script: Script) -> Server {
-        let listener = listen(address);
-        let address = listener.local_addr().unwrap();
-        let (seen, sockets, over) =
-            (Arc::<Seen>::default(), Arc::<Mutex<Vec<TcpStream>>>::default(), Arc::<AtomicBool>::default());
-        let accept = {
-            let (seen, sockets, over, script) = (seen.clone(), sockets.clone(), over.clone(), Arc::new(script));
-            move || {
-                for socket in listener.incoming() {
-                    if over.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let socket = socket.unwrap();
-                    socket.set_nodelay(true).unwrap();
-                    sockets.lock().unwrap().push(socket.try_clone().unwrap());
-                    let number = seen.connections.fetch_add(1, Ordering::Relaxed);
-                    let mut session =
-                        Session { socket, number, requests: 0, seen: seen.clone(), bodies: HashMap::new() };
-                    let script = script.clone();
-                    thread::spawn(move || {
-                        let _ = session.serve(&script);
-                        let _ = session.socket.shutdown(std::net::Shutdown::Both);
-                    });
-                }
-            }
+        let seen = Arc::<Seen>::default();
+        let listening = {
+            let (seen, script) = (seen.clone(), Arc::new(script));
+            Listening::start(address, move |socket| {
+                let number = seen.connections.fetch_add(1, Ordering::Relaxed);
+                let mut session = Session { socket, number, requests: 0, seen: seen.clone(), bodies: HashMap::new() };
+                let script = script.clone();
+                move || drop(session.serve(&script))
+            })
         };
-        Server { address, seen, sockets, over, thread: Some(thread::spawn(accept)) }
+        Server { address: listening.address, seen, _listening: listening }
     }
 
     pub fn requests(&self) -> u64 {
@@ -236,30 +221,6 @@ impl Server {
     /// Answers everything at once.
     pub fn instant() -> Server {
         Server::start(Script::new(&[], |session, stream| session.answer(stream)))
-    }
-}
-
-/// A port that was just in use may take a moment.
-fn listen(address: SocketAddr) -> TcpListener {
-    for _ in 0..200 {
-        if let Ok(listener) = TcpListener::bind(address) {
-            return listener;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    TcpListener::bind(address).unwrap()
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-        for socket in self.sockets.lock().unwrap().drain(..) {
-            let _ = socket.shutdown(std::net::Shutdown::Both);
-        }
     }
 }
 
@@ -328,4 +289,30 @@ pub fn assert_balanced(result: &LoadResult) {
 
 pub fn failures(result: &LoadResult) -> Vec<(String, u64)> {
     result.failed.iter().map(|(code, count)| (code.to_string(), *count)).collect()
+}
+
+/// What the engine counts beside answers and latencies, in the whole load.
+pub fn total(result: &LoadResult, of: impl Fn(&Extra) -> u64) -> u64 {
+    result.slices.iter().map(|slice| of(&slice.extra)).sum()
+}
+
+pub fn sequences(count: usize, length: u64) -> Value {
+    json!({"count": count, "length": length, "variation": 0.0, "first_id": 1, "id_count": 1000})
+}
+
+/// How many requests each sequence had, which begins with its start and ends with its end. `flags` reads the id, the
+/// start and the end of a request as the server got it.
+pub fn lengths(bodies: &Mutex<Vec<Vec<u8>>>, flags: impl Fn(&[u8]) -> (u64, bool, bool)) -> Vec<u64> {
+    let (mut living, mut lengths) = (HashMap::new(), Vec::new());
+    for body in bodies.lock().unwrap().iter() {
+        let (id, start, end) = flags(body);
+        assert_eq!(start, !living.contains_key(&id), "sequence {id}");
+        let count = living.entry(id).or_insert(0);
+        *count += 1;
+        if end {
+            lengths.extend(living.remove(&id));
+        }
+    }
+    assert_eq!(living, HashMap::new(), "every sequence is ended");
+    lengths
 }
