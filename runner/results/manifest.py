@@ -13,7 +13,7 @@ from runner.errors import RigError
 from runner.results.codec import CodecError, decode, encode
 from runner.results.files import sha256_of, write_atomic
 from runner.results.journal import SCHEMA
-from runner.results.secrets import redact
+from runner.results.secrets import shown_command
 
 Outcome = Literal["running", "complete", "partial", "aborted"]
 """running: in progress, or killed · complete: every point is there · partial: not every one · aborted: by an error."""
@@ -145,7 +145,7 @@ def artefacts_in(folder: Path, ignore: Sequence[str]) -> tuple[ArtefactRecord, .
 
 
 def changed(manifest: Manifest, **changes: Any) -> Manifest:
-    """A copy with some fields replaced; `command` is redacted on the way."""
+    """A copy with some fields replaced; secrets of `command` are hidden on the way."""
     if "command" in changes:
-        changes["command"] = redact(changes["command"])
+        changes["command"] = shown_command(changes["command"])
     return dataclasses.replace(manifest, **changes)

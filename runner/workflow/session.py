@@ -58,7 +58,6 @@ def resolved_of(loaded: LoadedScenario) -> tuple[str, str]:
 def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], options: RunOptions) -> Run | None:
     """Write down what is run and where; with `resume` returns what the run holds already."""
     from runner.results.environment import fingerprint
-    from runner.results.secrets import without_secret_headers
 
     (digest, resolved), environment = resolved_of(loaded), fingerprint(identify=options.identify)
     if options.resume:
@@ -69,7 +68,7 @@ def begin(writer: RunWriter, loaded: LoadedScenario, cases: Sequence[Case], opti
         if case.skipped is not None:
             writer.skip(case.id, case.skipped)
     writer.update(
-        command=without_secret_headers(sys.argv),
+        command=sys.argv,
         target=loaded.target,
         environment=environment,
         seeds={"measure": loaded.scenario.measure.seed},

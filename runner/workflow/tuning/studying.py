@@ -94,7 +94,6 @@ def _directory(plan: StudyPlan, options: RunOptions) -> RunDirectory:
 def _begun(writer: RunWriter, plan: StudyPlan, options: RunOptions) -> Run | None:
     """Write down what is searched and where; with `resume` returns what the study holds already."""
     from runner.results.environment import fingerprint
-    from runner.results.secrets import without_secret_headers
 
     _, resolved = resolved_of(plan.loaded)
     environment = fingerprint(identify=options.identify)
@@ -108,7 +107,7 @@ def _begun(writer: RunWriter, plan: StudyPlan, options: RunOptions) -> Run | Non
     tune = plan.tune.model_dump(mode="json", by_alias=True)
     writer.note(StudyStarted(tune, dict(plan.space.current), current.id, plan.space.count()))
     writer.update(
-        command=without_secret_headers(sys.argv),
+        command=sys.argv,
         target=plan.loaded.target,
         environment=environment,
         seeds={"measure": plan.seed, "tune": plan.tune.strategy.seed},

@@ -51,6 +51,8 @@ tune:
   screen: null
   confirm: null
 """
+Load = Callable[..., LoadedScenario]
+"""Loads the file of `study_file` with overrides."""
 MODE, DELAY = "repository.models.identity.args.mode", "repository.models.identity.args.delay_ms"
 
 

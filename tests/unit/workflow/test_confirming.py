@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,12 @@ import yaml
 from runner.report.study_text import study_text
 from runner.results.records import Trial
 from runner.results.run import Run
-from runner.scenario.loading import LoadedScenario, load_scenario
+from runner.scenario.loading import load_scenario
 from runner.workflow.tuning.override import changed_values, write_override
-from tests.unit.workflow.study_support import DELAY, Laboratory, Watcher, disturbing, study_file
+from tests.unit.workflow.study_support import DELAY, Laboratory, Load, Watcher, disturbing
 
-Load = Callable[..., LoadedScenario]
+pytestmark = pytest.mark.usefixtures("_no_ceiling")
 CONFIRMED = (f"{DELAY}=40", f"tune.space={{{DELAY}: [4, 30]}}")
-
-
-@pytest.fixture(autouse=True)
-def _no_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the engine alone could send takes a while to measure, and these servers are far from it."""
-    monkeypatch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency, cpus: 1e6)
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Load:
-    return study_file(tmp_path)
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Laboratory:
-    return Laboratory(tmp_path)
 
 
 def test_a_winner_is_named_from_fresh_measurements_and_written(load: Load, lab: Laboratory, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,31 +12,14 @@ from runner.errors import UsageError
 from runner.report.study_text import study_text
 from runner.results.directory import RunWriter
 from runner.results.run import Run
-from runner.scenario.loading import LoadedScenario
 from runner.tune.winner import Outcome
 from runner.workflow.tuning import concluding
 from runner.workflow.verifying import verify_run
-from tests.unit.workflow.study_support import DELAY, Laboratory, Watcher, study_file
+from tests.unit.workflow.study_support import DELAY, Laboratory, Load, Watcher
 
-Load = Callable[..., LoadedScenario]
+pytestmark = pytest.mark.usefixtures("_no_ceiling")
 RANDOM = "tune.strategy={kind: random, seed: 5}"
 QUICK = ("measure.requests=10", f"{DELAY}=24")
-
-
-@pytest.fixture(autouse=True)
-def _no_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the engine alone could send takes a while to measure, and these servers are far from it."""
-    monkeypatch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency, cpus: 1e6)
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Load:
-    return study_file(tmp_path)
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Laboratory:
-    return Laboratory(tmp_path)
 
 
 def confirmed(watcher: Watcher) -> list[str]:

@@ -13,30 +13,13 @@ import pytest
 from runner.errors import ServiceError, UsageError
 from runner.report import write_reports
 from runner.runtimes.base import RunningServer, ServerSpec
-from runner.scenario.loading import LoadedScenario
 from runner.workflow import RunOptions, run_scenario
 from runner.workflow.reporting import write_all_reports
 from runner.workflow.tuning import StudyOutcome, preview_study
 from runner.workflow.verifying import verify_run
-from tests.unit.workflow.study_support import DELAY, MODE, Laboratory, Watcher, disturbing, study_file
+from tests.unit.workflow.study_support import DELAY, MODE, Laboratory, Load, Watcher, disturbing
 
-Load = Callable[..., LoadedScenario]
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Load:
-    return study_file(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _no_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the engine alone could send takes a while to measure, and these servers are far from it."""
-    monkeypatch.setattr("runner.measure.ceiling.engine_ceiling_per_s", lambda engine, concurrency, cpus: 1e6)
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Laboratory:
-    return Laboratory(tmp_path)
+pytestmark = pytest.mark.usefixtures("_no_ceiling")
 
 
 def outcomes(outcome: StudyOutcome) -> dict[str, list[str]]:
