@@ -75,14 +75,6 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 30.0) 
         time.sleep(0.1)
 
 
-def settled(count: Callable[[], int], expected: int, seconds: float = 5.0) -> int:
-    """A counter of the server once it is where it should be: a request is counted after it was answered."""
-    deadline = time.monotonic() + seconds
-    while (now := count()) < expected and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return now
-
-
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
