@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -90,39 +90,33 @@ class StateDirectory:
         for path in reversed(made):
             self.ledger.done("parent", path, group=group)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep other setups and resets out of a directory that exists."""
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.path / "lock"))
-            except LockedError as error:
-                raise self._busy(f"another scenario process ({describe(error.holder)}) is working here") from error
-            yield
+        return self._held(locked(self.path / "lock"), "another scenario process ({}) is working here")
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Keep resets away while a run serves what setup made here; any number of runs may."""
         self.create()
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(used(self.path / "users"))
-            except LockedError as error:
-                raise self._busy(f"a reset ({describe(error.holder)}) is working here") from error
+        with self._held(used(self.path / "users"), "a reset ({}) is working here"):
             yield
+
+    def unused(self) -> AbstractContextManager[None]:
+        """Keep runs away from a directory that exists."""
+        return self._held(locked(self.path / "users"), "a run is measuring with what was made here")
 
     @contextmanager
-    def unused(self) -> Iterator[None]:
-        """Keep runs away from a directory that exists."""
+    def _held(self, lock: AbstractContextManager[object], why_not: str) -> Iterator[None]:
+        """Hold the lock; `why_not` is said, with its holder, where another process has it."""
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(self.path / "users"))
+                stack.enter_context(lock)
             except LockedError as error:
-                raise self._busy("a run is measuring with what was made here") from error
+                raise SetupError(
+                    f"{self.path}: {why_not.format(describe(error.holder))}",
+                    hint="wait until it has finished, or stop it",
+                ) from error
             yield
-
-    def _busy(self, what: str) -> SetupError:
-        return SetupError(f"{self.path}: {what}", hint="wait until it has finished, or stop it")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

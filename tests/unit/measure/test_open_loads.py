@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -11,14 +11,12 @@ from runner.errors import UsageError
 from runner.load.fake import FakeEngine, constant, exponential
 from runner.load.plan import OpenLoop
 from runner.measure.loads import asked_per_s, ceiling_slots, schedule_of, slots_of
-from runner.measure.orders import Requests, Target
+from runner.measure.orders import Requests
 from runner.measure.trial import measure_case
 from runner.results.records import Trial
 from runner.scenario.case import Case
 from runner.scenario.schema import Scenario
-from runner.services.base import Endpoint, Service
-from runner.services.pipeline import Pipeline
-from tests.unit.measure.trials import MODELS, Counting, Server
+from tests.unit.measure.trials import Counting, Server, target
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -33,12 +31,7 @@ def run(load: dict[str, Any], engine: FakeEngine | None = None, **measure: Any) 
     counting = Counting(server, engine or FakeEngine(service=exponential(0.01), servers=2))
     trial = measure_case(
         point(load, **measure),
-        Target(
-            engine=counting,
-            endpoint=Endpoint("localhost:1", "localhost:2"),
-            service=cast(Service, server),
-            pipeline=Pipeline(MODELS),
-        ),
+        target(server, counting),
         Requests([b"x"]),
     )
     return trial, counting

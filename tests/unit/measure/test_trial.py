@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from runner.load.fake import FakeEngine, constant
 from runner.load.plan import Drawing, GrpcUnary
 from runner.measure.ceiling import engine_ceiling_per_s
-from runner.measure.orders import Requests, Target
+from runner.measure.orders import Requests
 from runner.measure.trial import measure_case
 from runner.measure.watch import TrialProgress
 from runner.results.histogram import Histogram
 from runner.results.records import ModelFacts, ModelStatistics
 from runner.scenario.case import Case
 from runner.scenario.schema import Scenario
-from runner.services.base import Endpoint, Service
 from runner.services.pipeline import Pipeline
-from tests.unit.measure.trials import MODELS, Counting, Server, case, codes, run
+from tests.unit.measure.trials import MODELS, Counting, Server, case, codes, run, target
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -70,12 +69,7 @@ def test_the_plan_is_the_scenarios() -> None:
     counting = Counting(server)
     measure_case(
         case(concurrency=2, drain="2s", seed=5),
-        Target(
-            engine=counting,
-            endpoint=Endpoint("localhost:1", "localhost:2"),
-            service=cast(Service, server),
-            pipeline=Pipeline(MODELS),
-        ),
+        target(server, counting),
         Requests([b"x"], Drawing(order="shuffle")),
     )
     plan = counting.plans[0]
@@ -140,12 +134,7 @@ def test_the_client_is_as_the_scenario_says(load: dict[str, Any], expected: tupl
     )
     measure_case(
         Case("x", {}, scenario, "key"),
-        Target(
-            engine=counting,
-            endpoint=Endpoint("localhost:1", "localhost:2"),
-            service=cast(Service, server),
-            pipeline=Pipeline(MODELS),
-        ),
+        target(server, counting),
         Requests([b"x"]),
     )
     plan = counting.plans[0]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from runner.load.engine import LoadResult
 from runner.load.fake import FakeEngine, constant, drifting, warming
 from runner.load.plan import LoadPlan
-from runner.measure.orders import Orders, Requests, Target
+from runner.measure.orders import Orders, Requests
 from runner.measure.trial import measure_case
 from runner.scenario.schema import PeriodicLoad
-from runner.services.base import Endpoint, Service
-from runner.services.pipeline import Pipeline
-from tests.unit.measure.trials import MODELS, AskedAt, Counting, Server, case, codes, run
+from tests.unit.measure.trials import AskedAt, Counting, Server, case, codes, run, target
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 WINDOWS = {"kind": "windows", "interval": "2s", "trials": 5}
@@ -162,12 +160,7 @@ def test_a_soak_goes_on_until_the_user_stops_it() -> None:
     counting = Counting(server)
     trial = measure_case(
         case(soak=True),
-        Target(
-            engine=counting,
-            endpoint=Endpoint("localhost:1", "localhost:2"),
-            service=cast(Service, server),
-            pipeline=Pipeline(MODELS),
-        ),
+        target(server, counting),
         Requests([b"x"]),
         Orders(stop=AskedAt(1200)),
     )

@@ -81,6 +81,12 @@ def case(concurrency: int = 4, **measure: Any) -> Case:
     return Case("b8-c4", {"workload.batch": 8, "load.concurrency": concurrency}, scenario, "key")
 
 
+def target(server: Server, engine: Counting, **more: Any) -> Target:
+    """The server with the pipeline of the tests, loaded by the engine."""
+    endpoint, service = Endpoint("localhost:1", "localhost:2"), cast(Service, server)
+    return Target(engine=engine, endpoint=endpoint, service=service, **{"pipeline": Pipeline(MODELS), **more})
+
+
 def run(
     engine: FakeEngine | None = None,
     server: Server | None = None,
@@ -92,14 +98,9 @@ def run(
     **orders: Any,
 ) -> Trial:
     server = server or Server()
-    target = Target(
-        engine=Counting(server, engine or FakeEngine(service=constant(0.02))),
-        endpoint=Endpoint("localhost:1", "localhost:2"),
-        service=cast(Service, server),
-        pipeline=pipeline,
-        server_check=server_check,
-    )
-    return measure_case(point or case(), target, Requests([b"x"]), Orders(**orders))
+    counting = Counting(server, engine or FakeEngine(service=constant(0.02)))
+    measured = target(server, counting, pipeline=pipeline, server_check=server_check)
+    return measure_case(point or case(), measured, Requests([b"x"]), Orders(**orders))
 
 
 def codes(trial: Trial) -> set[str]:
