@@ -15,7 +15,7 @@ from runner.load.native import NativeEngine
 from runner.report import console_table
 from runner.results.records import Trial
 from runner.runtimes.fake import FakeRuntime
-from runner.scenario.loading import LoadedScenario, load_scenario
+from runner.scenario.loading import LoadedScenario
 from runner.scenario.matrix import expand
 from runner.services.fake import FakeServer, Script, identity_model
 from runner.services.kserve import connect
@@ -34,6 +34,7 @@ from runner.workflow import (
     setup_scenario,
     state_of,
 )
+from tests.unit.scenario_files import loader
 
 MODEL = Path(__file__).parents[1] / "integration" / "resources" / "models" / "identity"
 FILE = f"""scenario: 1
@@ -47,9 +48,7 @@ matrix: {{axes: {{workload.batch: [1, 2], load.concurrency: [1, 4]}}}}
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Callable[..., LoadedScenario]:
-    path = tmp_path / "fake.yaml"
-    path.write_text(FILE)
-    return lambda *overrides: load_scenario(path, set_=overrides, env={})
+    return loader(tmp_path / "fake.yaml", FILE)
 
 
 @pytest.fixture

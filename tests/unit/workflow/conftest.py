@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.workflow.study_support import Laboratory, Load, study_file
+from tests.unit.scenario_files import Load
+from tests.unit.workflow.study_support import Laboratory, study_file
 
 
 @pytest.fixture

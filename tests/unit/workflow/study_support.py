@@ -21,13 +21,14 @@ from runner.load.native import NativeEngine
 from runner.results.records import Flag, Trial
 from runner.runtimes.base import RunningServer, ServerSpec
 from runner.runtimes.fake import FakeRuntime
-from runner.scenario.loading import LoadedScenario, load_scenario
+from runner.scenario.loading import LoadedScenario
 from runner.services.base import ModelMetadata, Tensors
 from runner.services.fake import FakeServer, Script, identity_model
 from runner.services.kserve import connect
 from runner.tune.base import Observation
 from runner.workflow import Rooms, RunOptions, measuring
 from runner.workflow.tuning import SilentStudy, StudyOutcome, trials, tune_scenario
+from tests.unit.scenario_files import Load, loader
 
 MODEL = Path(__file__).parents[2] / "integration" / "resources" / "models" / "identity"
 FILE = f"""scenario: 1
@@ -51,16 +52,12 @@ tune:
   screen: null
   confirm: null
 """
-Load = Callable[..., LoadedScenario]
-"""Loads the file of `study_file` with overrides."""
 MODE, DELAY = "repository.models.identity.args.mode", "repository.models.identity.args.delay_ms"
 
 
-def study_file(folder: Path) -> Callable[..., LoadedScenario]:
+def study_file(folder: Path) -> Load:
     """Loads the file with overrides."""
-    path = folder / "fake.yaml"
-    path.write_text(FILE)
-    return lambda *overrides: load_scenario(path, set_=overrides, env={})
+    return loader(folder / "fake.yaml", FILE)
 
 
 def wrong(metadata: ModelMetadata, inputs: Tensors) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from runner.load.native import NativeEngine
 from runner.results.records import Trial
 from runner.runtimes.fake import FakeRuntime
 from runner.scenario.case import Case
-from runner.scenario.loading import LoadedScenario, load_scenario
+from runner.scenario.loading import LoadedScenario
 from runner.scenario.schema import Scenario
 from runner.services.fake import FakeServer, Script
 from runner.services.kserve import connect
@@ -23,6 +23,7 @@ from runner.workflow import Rooms, RunOptions, Silent, run_scenario
 from runner.workflow.against import Turn, interleaved, run_against, server_turns
 from runner.workflow.comparing import compare_runs
 from runner.workflow.order import Planned, plan_points
+from tests.unit.scenario_files import loader
 
 MODEL = Path(__file__).parents[2] / "integration" / "resources" / "models" / "identity"
 FILE = f"""scenario: 1
@@ -86,9 +87,7 @@ def test_points_without_a_partner_come_last_in_their_block() -> None:
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Callable[..., LoadedScenario]:
-    path = tmp_path / "fake.yaml"
-    path.write_text(FILE)
-    return lambda *overrides: load_scenario(path, set_=overrides, env={})
+    return loader(tmp_path / "fake.yaml", FILE)
 
 
 @pytest.fixture

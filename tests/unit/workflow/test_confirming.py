@@ -15,7 +15,8 @@ from runner.results.records import Trial
 from runner.results.run import Run
 from runner.scenario.loading import load_scenario
 from runner.workflow.tuning.override import changed_values, write_override
-from tests.unit.workflow.study_support import DELAY, Laboratory, Load, Watcher, disturbing
+from tests.unit.scenario_files import Load
+from tests.unit.workflow.study_support import DELAY, Laboratory, Watcher, disturbing
 
 pytestmark = pytest.mark.usefixtures("_no_ceiling")
 CONFIRMED = (f"{DELAY}=40", f"tune.space={{{DELAY}: [4, 30]}}")

@@ -15,7 +15,8 @@ from runner.results.run import Run
 from runner.tune.winner import Outcome
 from runner.workflow.tuning import concluding
 from runner.workflow.verifying import verify_run
-from tests.unit.workflow.study_support import DELAY, Laboratory, Load, Watcher
+from tests.unit.scenario_files import Load
+from tests.unit.workflow.study_support import DELAY, Laboratory, Watcher
 
 pytestmark = pytest.mark.usefixtures("_no_ceiling")
 RANDOM = "tune.strategy={kind: random, seed: 5}"

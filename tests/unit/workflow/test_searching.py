@@ -27,6 +27,7 @@ from runner.tune.capacity import Ask
 from runner.workflow import Outcome, Rooms, RunOptions, Silent, plan_scenario, run_scenario
 from runner.workflow.searching import _settled
 from runner.workflow.verifying import verify_run
+from tests.unit.scenario_files import loader
 
 MODEL = Path(__file__).parents[2] / "integration" / "resources" / "models" / "identity"
 FILE = f"""scenario: 1
@@ -101,9 +102,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Callable[..., LoadedScenario]:
-    path = tmp_path / "hunt.yaml"
-    path.write_text(FILE)
-    return lambda *overrides: load_scenario(path, set_=overrides, env={})
+    return loader(tmp_path / "hunt.yaml", FILE)
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from runner.report.console import console_table
 from runner.results.rigs import differences
 from runner.runtimes.base import ServerSpec
 from runner.runtimes.fake import FakeRuntime
-from runner.scenario.loading import LoadedScenario, load_scenario
+from runner.scenario.loading import LoadedScenario
 from runner.services.kserve import connect
 from runner.workflow import Outcome, Rooms, RunOptions, run_scenario
 from runner.workflow.serving import _fresh as fresh
+from tests.unit.scenario_files import loader
 from tests.unit.test_workflow import FILE
 
 ONE = "matrix.axes={workload.batch: [1]}"
@@ -23,9 +24,7 @@ ONE = "matrix.axes={workload.batch: [1]}"
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Callable[..., LoadedScenario]:
-    path = tmp_path / "fake.yaml"
-    path.write_text(FILE)
-    return lambda *overrides: load_scenario(path, set_=overrides, env={})
+    return loader(tmp_path / "fake.yaml", FILE)
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from runner.workflow import RunOptions, run_scenario
 from runner.workflow.reporting import write_all_reports
 from runner.workflow.tuning import StudyOutcome, preview_study
 from runner.workflow.verifying import verify_run
-from tests.unit.workflow.study_support import DELAY, MODE, Laboratory, Load, Watcher, disturbing
+from tests.unit.scenario_files import Load
+from tests.unit.workflow.study_support import DELAY, MODE, Laboratory, Watcher, disturbing
 
 pytestmark = pytest.mark.usefixtures("_no_ceiling")
 
